@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+//
+// The part of the kernel's io_uring interface that squall uses, declared by hand so that squall compiles on a machine
+// whose kernel headers are older than the feature, and so that no kernel macro reaches a consumer. Names are the
+// kernel's with the IORING_ prefix dropped; the numbers are the kernel's promise to user space and never change.
+// Nothing here runs; tests/abi_test.cpp holds it against <linux/io_uring.h> wherever both have a name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "squall/config.hpp"
+
+namespace squall::abi {
+
+// One submission queue entry, struct io_uring_sqe (5.1). The kernel overlays many unions here; squall names the members
+// that its operations use. `addr3` and `pad2` belong to later operations and must be zero for all of squall's.
+struct Sqe {
+    std::uint8_t opcode;
+    std::uint8_t flags;  // IOSQE_*: none are used
+    std::uint16_t ioprio;
+    std::int32_t fd;
+    std::uint64_t off;   // file offset; statx: the result's address; renameat: the new path's address
+    std::uint64_t addr;  // buffer or path
+    std::uint32_t len;   // bytes; openat: mode; statx: mask; renameat: the new path's directory
+    std::uint32_t op_flags;
+    std::uint64_t user_data;
+    std::uint16_t buf_index;  // which registered buffer, for *_fixed
+    std::uint16_t personality;
+    std::int32_t splice_fd_in;
+    std::uint64_t addr3;
+    std::uint64_t pad2;
+};
+static_assert(sizeof(Sqe) == 64 && alignof(Sqe) == 8);
+static_assert(offsetof(Sqe, fd) == 4 && offsetof(Sqe, off) == 8 && offsetof(Sqe, addr) == 16);
+static_assert(offsetof(Sqe, len) == 24 && offsetof(Sqe, op_flags) == 28 && offsetof(Sqe, user_data) == 32);
+static_assert(offsetof(Sqe, buf_index) == 40 && offsetof(Sqe, splice_fd_in) == 44 && offsetof(Sqe, addr3) == 48);
+
+// One completion queue entry, struct io_uring_cqe (5.1). Callers see the same bytes as squall::Completion.
+struct Cqe {
+    std::uint64_t user_data;
+    std::int32_t res;
+    std::uint32_t flags;
+};
+static_assert(sizeof(Cqe) == 16 && offsetof(Cqe, res) == 8 && offsetof(Cqe, flags) == 12);
+
+// Where the shared words lie inside the mappings, struct io_sqring_offsets and io_cqring_offsets.
+struct SqRingOffsets {
+    std::uint32_t head, tail, ring_mask, ring_entries, flags, dropped, array, resv1;
+    std::uint64_t user_addr;
+};
+struct CqRingOffsets {
+    std::uint32_t head, tail, ring_mask, ring_entries, overflow, cqes, flags, resv1;
+    std::uint64_t user_addr;
+};
+static_assert(sizeof(SqRingOffsets) == 40 && sizeof(CqRingOffsets) == 40);
+
+// In and out of io_uring_setup(2), struct io_uring_params.
+struct Params {
+    std::uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd, resv[3];
+    SqRingOffsets sq_off;
+    CqRingOffsets cq_off;
+};
+static_assert(sizeof(Params) == 120 && offsetof(Params, sq_off) == 40 && offsetof(Params, cq_off) == 80);
+
+// struct __kernel_timespec, and the argument of an enter with a timeout, struct io_uring_getevents_arg (5.11).
+struct Timespec {
+    std::int64_t tv_sec;
+    std::int64_t tv_nsec;
+};
+struct GeteventsArg {
+    std::uint64_t sigmask;
+    std::uint32_t sigmask_sz;
+    std::uint32_t min_wait_usec;  // 6.12; zero, and padding before that
+    std::uint64_t ts;
+};
+static_assert(sizeof(Timespec) == 16 && sizeof(GeteventsArg) == 24 && offsetof(GeteventsArg, ts) == 16);
+
+// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18).
+struct RsrcUpdate {
+    std::uint32_t offset;
+    std::uint32_t resv;
+    std::uint64_t data;
+};
+static_assert(sizeof(RsrcUpdate) == 16);
+
+// Argument of REGISTER_SYNC_CANCEL, struct io_uring_sync_cancel_reg (6.0).
+struct SyncCancelReg {
+    std::uint64_t addr;
+    std::int32_t fd;
+    std::uint32_t flags;
+    Timespec timeout;
+    std::uint8_t opcode;
+    std::uint8_t pad[7];
+    std::uint64_t pad2[3];
+};
+static_assert(sizeof(SyncCancelReg) == 64 && offsetof(SyncCancelReg, timeout) == 16);
+
+// Argument of REGISTER_PROBE, struct io_uring_probe and io_uring_probe_op (5.6), with room for every opcode.
+struct ProbeOp {
+    std::uint8_t op;
+    std::uint8_t resv;
+    std::uint16_t flags;
+    std::uint32_t resv2;
+};
+struct Probe {
+    std::uint8_t last_op;
+    std::uint8_t ops_len;
+    std::uint16_t resv;
+    std::uint32_t resv2[3];
+    ProbeOp ops[256];
+};
+static_assert(sizeof(ProbeOp) == 8 && offsetof(Probe, ops) == 16);
+
+// struct iovec, for REGISTER_BUFFERS.
+struct Iovec {
+    std::uint64_t base;
+    std::uint64_t len;
+};
+static_assert(sizeof(Iovec) == 16);
+
+enum class Op : std::uint8_t {
+    nop = 0,          // 5.1
+    fsync = 3,        // 5.1
+    read_fixed = 4,   // 5.1
+    write_fixed = 5,  // 5.1
+    openat = 18,      // 5.6
+    close = 19,       // 5.6
+    statx = 21,       // 5.6
+    read = 22,        // 5.6
+    write = 23,       // 5.6
+    renameat = 35,    // 5.11
+    unlinkat = 36,    // 5.11
+};
+
+// io_uring_setup flags.
+inline constexpr std::uint32_t setup_sqpoll = 1U << 1;          // 5.1
+inline constexpr std::uint32_t setup_sq_aff = 1U << 2;          // 5.1
+inline constexpr std::uint32_t setup_cqsize = 1U << 3;          // 5.5
+inline constexpr std::uint32_t setup_clamp = 1U << 4;           // 5.6
+inline constexpr std::uint32_t setup_r_disabled = 1U << 6;      // 5.10
+inline constexpr std::uint32_t setup_submit_all = 1U << 7;      // 5.18
+inline constexpr std::uint32_t setup_coop_taskrun = 1U << 8;    // 5.19
+inline constexpr std::uint32_t setup_taskrun_flag = 1U << 9;    // 5.19
+inline constexpr std::uint32_t setup_single_issuer = 1U << 12;  // 6.0
+inline constexpr std::uint32_t setup_defer_taskrun = 1U << 13;  // 6.1
+inline constexpr std::uint32_t setup_no_sqarray = 1U << 16;     // 6.6
+
+// What io_uring_setup reports back in Params::features.
+inline constexpr std::uint32_t feat_single_mmap = 1U << 0;      // 5.4
+inline constexpr std::uint32_t feat_nodrop = 1U << 1;           // 5.5
+inline constexpr std::uint32_t feat_submit_stable = 1U << 2;    // 5.5
+inline constexpr std::uint32_t feat_sqpoll_nonfixed = 1U << 7;  // 5.11
+inline constexpr std::uint32_t feat_ext_arg = 1U << 8;          // 5.11
+
+// io_uring_enter flags.
+inline constexpr std::uint32_t enter_getevents = 1U << 0;
+inline constexpr std::uint32_t enter_sq_wakeup = 1U << 1;
+inline constexpr std::uint32_t enter_ext_arg = 1U << 3;          // 5.11
+inline constexpr std::uint32_t enter_registered_ring = 1U << 4;  // 5.18
+
+// Bits of the SQ ring's flags word, written by the kernel.
+inline constexpr std::uint32_t sq_need_wakeup = 1U << 0;
+inline constexpr std::uint32_t sq_cq_overflow = 1U << 1;
+inline constexpr std::uint32_t sq_taskrun = 1U << 2;  // 5.19
+
+// io_uring_register codes.
+inline constexpr std::uint32_t register_buffers = 0;
+inline constexpr std::uint32_t unregister_buffers = 1;
+inline constexpr std::uint32_t register_files = 2;
+inline constexpr std::uint32_t register_probe = 8;
+inline constexpr std::uint32_t register_enable_rings = 12;  // 5.10
+inline constexpr std::uint32_t register_ring_fds = 20;      // 5.18
+inline constexpr std::uint32_t unregister_ring_fds = 21;    // 5.18
+inline constexpr std::uint32_t register_sync_cancel = 24;   // 6.0
+
+// What to map where, as the offset given to mmap(2) on the ring's descriptor.
+inline constexpr std::uint64_t off_sq_ring = 0;
+inline constexpr std::uint64_t off_cq_ring = 0x8000000;
+inline constexpr std::uint64_t off_sqes = 0x10000000;
+
+inline constexpr std::uint32_t fsync_datasync = 1U << 0;
+inline constexpr std::uint16_t op_supported = 1U << 0;      // in ProbeOp::flags
+inline constexpr std::uint32_t async_cancel_all = 1U << 0;  // 5.19
+inline constexpr std::uint32_t async_cancel_any = 1U << 2;  // 5.19
+
+}  // namespace squall::abi

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+//
+// BufferArena: equal, block-aligned buffers in one mapping that is registered with the rings it is given to, so that
+// transfers to and from it are fixed (IORING_OP_READ_FIXED, WRITE_FIXED): the kernel pins the pages once and not at
+// every transfer. FixedBuffer is the lease on one of them. Which transfers are fixed is Io's business, by address
+// alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "squall/config.hpp"
+#include "squall/error.hpp"
+#include "squall/options.hpp"
+
+namespace squall {
+
+namespace detail {
+class Ring;
+struct ArenaControl;
+SQUALL_API void release_buffer(ArenaControl* arena, std::byte* buffer) noexcept;
+}  // namespace detail
+
+// One buffer of an arena, leased; destroying it returns it. Its bytes hold whatever the last user left there.
+// A lease must not be destroyed while an operation on its memory is in flight (I7), and must not outlive its arena.
+// Thread rule: a lease may be handed to another thread and be destroyed there.
+class FixedBuffer {
+public:
+    FixedBuffer() = default;  // no buffer: data() is null and size() 0
+    FixedBuffer(FixedBuffer&& other) noexcept
+        : arena_(std::exchange(other.arena_, nullptr)),
+          data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
+    FixedBuffer& operator=(FixedBuffer&& other) noexcept {
+        if (this != &other) {
+            reset();
+            arena_ = std::exchange(other.arena_, nullptr);
+            data_ = std::exchange(other.data_, nullptr);
+            size_ = std::exchange(other.size_, 0);
+        }
+        return *this;
+    }
+    ~FixedBuffer() { reset(); }
+
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
+    [[nodiscard]] std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    explicit operator bool() const noexcept { return data_ != nullptr; }
+    // Returns the buffer to its arena now.
+    void reset() noexcept {
+        if (arena_) detail::release_buffer(std::exchange(arena_, nullptr), std::exchange(data_, nullptr));
+        size_ = 0;
+    }
+
+private:
+    friend class BufferArena;
+    FixedBuffer(detail::ArenaControl* arena, std::byte* data, std::size_t size) noexcept
+        : arena_(arena), data_(data), size_(size) {}
+
+    detail::ArenaControl* arena_ = nullptr;
+    std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+// Thread rule: acquire() and destroying leases are safe from any threads at once, without a lock; creating, moving and
+// destroying the arena are not. It must outlive the rings it was given to and the leases it gave out, and its
+// destructor aborts with a message where it does not: the kernel or a lease would be left with memory that is gone.
+// After fork() the child has no arena: acquire() finds nothing there and the memory is not mapped (MADV_DONTFORK, I10).
+class SQUALL_API BufferArena {
+public:
+    // Maps and touches count * buffer_size bytes, rounded up to whole pages. Errors, all without side effects:
+    //   EINVAL  an option is out of range; the message names the value and the rule.
+    //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the message says which and
+    //   how. EOPNOTSUPP  Pages::transparent where the kernel gave none.
+    // Rests on mmap(2) MAP_HUGETLB (2.6.32), madvise(2) MADV_HUGEPAGE, MADV_POPULATE_WRITE (5.14) and MADV_COLLAPSE
+    // (6.1).
+    [[nodiscard]] static Result<BufferArena> create(const ArenaOptions& options = {});
+
+    BufferArena(BufferArena&& other) noexcept : control_(std::exchange(other.control_, nullptr)) {}
+    BufferArena& operator=(BufferArena&& other) noexcept {
+        if (this != &other) {
+            destroy();
+            control_ = std::exchange(other.control_, nullptr);
+        }
+        return *this;
+    }
+    ~BufferArena() { destroy(); }
+
+    // A buffer that is free, in O(1) without a system call; empty when none is. The last one returned comes first: its
+    // lines are likeliest to be in cache.
+    [[nodiscard]] std::optional<FixedBuffer> acquire() noexcept;
+
+    // Whether all of `bytes` lies in the arena. An empty span does when its address does.
+    [[nodiscard]] bool contains(std::span<const std::byte> bytes) const noexcept;
+
+    [[nodiscard]] std::size_t buffer_size() const noexcept;  // bytes
+    [[nodiscard]] std::size_t count() const noexcept;        // buffers, leased ones included
+    // The whole mapping that rings register, count() * buffer_size() bytes and what rounding to whole pages added.
+    [[nodiscard]] std::span<std::byte> memory() const noexcept;
+    // What the memory is made of, as found after it was touched: never Pages::automatic.
+    [[nodiscard]] Pages pages() const noexcept;
+    // Bytes per page of that kind; hugetlb and transparent pages are one segment each to the kernel (from 6.12 on).
+    [[nodiscard]] std::size_t page_size() const noexcept;
+
+private:
+    friend class detail::Ring;
+    explicit BufferArena(detail::ArenaControl* control) noexcept : control_(control) {}
+    void destroy() noexcept;
+
+    detail::ArenaControl* control_ = nullptr;
+};
+
+}  // namespace squall

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+//
+// Io: file operations on one io_uring. An operation is queued with a token of the caller's choice, poll() or park()
+// sends what is queued and returns what has completed, and a Completion carries the token and the kernel's result,
+// untouched.
+//
+// squall's own words, defined here once. Token: the caller's 64-bit name for an operation, user_data to the kernel; any
+// value, no value reserved. poll(): submit and reap without blocking (not IORING_OP_POLL_ADD). park(): the same, but
+// wait for a completion. In flight: queued or in the kernel, and not yet handed out. Arena, fixed buffer: arena.hpp.
+//
+// What every operation promises, so that it is not said eleven times:
+//   Result    true: queued, exactly one completion with this token will be handed out. false: no room, nothing was
+//   taken;
+//             poll() and try again. There is no third outcome: a bad argument is for the kernel to refuse, and its
+//             -errno is the completion's `res`.
+//   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, or ~Io has
+//   returned
+//             (I7). Paths are copied: change or free them as soon as the call returns (I6).
+//   Cost      no system call, no allocation, no lock (I4, I5).
+//   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8),
+//             unless the ring is Mode::plain.
+//   Fork      in a child of fork() every call returns false and poll() says why (I10).
+// Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page is
+// io_uring_enter(2).
+#pragma once
+
+#include <sys/stat.h>  // struct ::statx, which the caller provides and reads
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "squall/abi.hpp"
+#include "squall/arena.hpp"
+#include "squall/completion.hpp"
+#include "squall/config.hpp"
+#include "squall/error.hpp"
+#include "squall/options.hpp"
+#include "squall/ring.hpp"
+
+namespace squall {
+
+class SQUALL_API Io {
+public:
+    // Makes a ring, with the best set-up that the kernel has (features() tells which), and registers the arena if there
+    // is one. May be called on a thread other than the one that will submit (I8). Errors, all without side effects:
+    //   EINVAL  an option is out of range; the message names the value and the rule.
+    //   EPERM   io_uring is switched off (the sysctl kernel.io_uring_disabled) or refused by a seccomp filter, as most
+    //           container runtimes install; the message says which, and what the operator can do.
+    //   ENOSYS  the kernel is built without io_uring, or a filter pretends so.
+    //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena, or memory is short; the message gives need, limit and
+    //   remedy. EMFILE, ENFILE  no file descriptor is free. EOPNOTSUPP  the kernel lacks an operation or a feature that
+    //   squall cannot do without; the message names it.
+    // Rests on io_uring_setup(2) and io_uring_register(2); kernel 5.11, or 5.10 with the stable series' io_uring
+    // (Debian 11).
+    [[nodiscard]] static Result<Io> create(const IoOptions& options = {});
+
+    // Not while a Completions of it is alive. A moved-from Io may only be destroyed or assigned to.
+    Io(Io&& other) noexcept;
+    Io& operator=(Io&& other) noexcept;
+    // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be cancelled is cancelled
+    // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes), and it returns when the kernel has finished
+    // with the rest and writes to no memory of the caller's any more. Their completions are not delivered.
+    // It may block for as long as a transfer that cannot be cancelled takes. Run it on the submitting thread: on
+    // another one it aborts with a message if operations are in flight, since only their submitter can reap them.
+    ~Io();
+
+    // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd, close-on-exec, the caller's
+    // to close. A path of 4096 bytes or more completes with -ENAMETOOLONG, a null one with -EFAULT, and truncate
+    // without write or append with -EINVAL.
+    bool open(const char* path, const OpenOptions& options, Token token) noexcept;
+
+    // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into` lies in the arena and
+    // within one of its 1 GiB regions; pread(2)). res: bytes, fewer at the end of the file, 0 beyond it; never more
+    // than 0x7ffff000. A short read is delivered as it is. Offset 2^64 - 1 means the file's position, as the kernel has
+    // it. O_DIRECT needs address, offset and size aligned as direct_io_alignment() says, else -EINVAL, which
+    // transfer_error() explains.
+    bool read(int fd, std::span<std::byte> into, std::uint64_t offset, Token token) noexcept {
+        return transfer(abi::Op::read, abi::Op::read_fixed, fd, into.data(), into.size(), offset, token);
+    }
+
+    // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2)); otherwise as read(). res:
+    // bytes, fewer when the disk fills up or a limit is met: write the rest, do not count on an fsync that was queued
+    // behind. Operations in flight together run in any order: wait for a write's completion before its fsync().
+    bool write(int fd, std::span<const std::byte> from, std::uint64_t offset, Token token) noexcept {
+        return transfer(abi::Op::write, abi::Op::write_fixed, fd, from.data(), from.size(), offset, token);
+    }
+
+    // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). res: 0. After an error the pages
+    // that failed may be marked clean and lost: do not retry, treat what was written since the last success as lost.
+    bool fsync(int fd, Token token) noexcept { return sync(fd, 0, token); }
+    // The same without the metadata that is not needed to read the data back (FSYNC with DATASYNC; fdatasync(2)).
+    bool fdatasync(int fd, Token token) noexcept { return sync(fd, abi::fsync_datasync, token); }
+
+    // Fills `out` (STATX, 5.6; statx(2)). res: 0. `mask` is the STATX_* that are wanted; the default is the basic ones
+    // and the time of birth, and `out.stx_mask` says what was found. The path's last symbolic link is followed.
+    bool statx(int fd, struct ::statx& out, Token token, unsigned mask = statx_default) noexcept;
+    bool statx(const char* path, struct ::statx& out, Token token, unsigned mask = statx_default) noexcept;
+    static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
+
+    // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). res: 0. Durable only after
+    // an fsync of the directory: open it with read and fsync that.
+    bool rename(const char* from, const char* to, Token token) noexcept;
+
+    // Removes a name (UNLINKAT, 5.11; unlink(2)). res: 0. Not for directories (-EISDIR). Durable as rename().
+    bool unlink(const char* path, Token token) noexcept;
+
+    // Closes a file descriptor (CLOSE, 5.6; close(2)). res: 0. Operations in flight on it go on and complete; the
+    // number may be reused as soon as this is submitted.
+    bool close(int fd, Token token) noexcept { return queue(abi::Op::close, fd, 0, 0, 0, 0, 0, token); }
+
+    // Does nothing (NOP, 5.1). res: 0. For measuring, and for going round a loop once more.
+    bool nop(Token token) noexcept { return queue(abi::Op::nop, -1, 0, 0, 0, 0, 0, token); }
+
+    // Submits what is queued and returns what has completed; never blocks. One io_uring_enter(2) when something is
+    // queued or the kernel has flagged work to be run, no system call otherwise (I5); with Mode::sqpoll only to wake
+    // the thread. Where the kernel took fewer than were queued (short of memory), the rest stays queued for the next
+    // call (I9).
+    [[nodiscard]] Completions poll() noexcept { return ring_->poll(); }
+
+    // The same, but blocks until there is at least one completion. A signal does not end it (I9). With nothing queued
+    // and nothing in flight there is nothing to wait for, and it returns empty at once.
+    [[nodiscard]] Completions park() noexcept { return ring_->park(nullptr); }
+    // The same, but for no longer than `timeout`, which it waits out when nothing is in flight; 0 or less: as poll().
+    // Empty when the time ran out. (IORING_ENTER_EXT_ARG, 5.11; CLOCK_MONOTONIC.)
+    [[nodiscard]] Completions park(std::chrono::nanoseconds timeout) noexcept { return ring_->park(&timeout); }
+
+    // Operations queued or in the kernel whose completion was not handed out yet; at most features().cq_entries (I2).
+    [[nodiscard]] unsigned in_flight() const noexcept { return static_cast<unsigned>(ring_->in_flight()); }
+    // Valid, and kept up to date, until the Io is destroyed; moving the Io does not move them.
+    [[nodiscard]] const Features& features() const noexcept { return ring_->features(); }
+    [[nodiscard]] const Counters& counters() const noexcept { return ring_->counters(); }
+
+    // The calls below are not the ring's: they run at once, block, may allocate, and return their result. They are here
+    // because a storage engine needs them at start-up, and because a simulated disk must answer them too. Any thread.
+
+    // Names in a directory without "." and "..", in byte order (getdents64(2)). Errors: those of open(2) with
+    // O_DIRECTORY.
+    [[nodiscard]] Result<std::vector<std::string>> list_dir(const char* path) const;
+    // Makes a directory and those above it that are missing, mode 0777 less the umask (mkdir(2)); success when it is
+    // there already. Errors: those of mkdir(2), ENOTDIR when a file is in the way; what was made before the error
+    // stays. Not durable: fsync the directory that the topmost new one was made in.
+    [[nodiscard]] Result<void> create_dir_all(const char* path) const;
+    // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
+    [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
+    // Bytes per block that `fd` is best written in: a block device's physical block (BLKPBSZGET), a file's st_blksize.
+    // Errors: EBADF, and those of statx(2).
+    [[nodiscard]] Result<std::uint32_t> block_size(int fd) const;
+
+private:
+    explicit Io(detail::Ring* ring) noexcept;
+
+    // Every field of the SQE that any of squall's operations has ever set, written once; the last 16 bytes are zero
+    // since the kernel mapped them.
+    bool queue(abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len, std::uint32_t op_flags,
+               std::uint16_t buf_index, Token token) noexcept {
+        abi::Sqe* const sqe = ring_->next();
+        if (!sqe) [[unlikely]]
+            return false;
+        fill(*sqe, op, fd, off, addr, len, op_flags, buf_index, token);
+        ring_->push();
+        return true;
+    }
+    static void fill(abi::Sqe& sqe, abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len,
+                     std::uint32_t op_flags, std::uint16_t buf_index, Token token) noexcept {
+        sqe.opcode = static_cast<std::uint8_t>(op);
+        sqe.flags = 0;
+        sqe.ioprio = 0;
+        sqe.fd = fd;
+        sqe.off = off;
+        sqe.addr = addr;
+        sqe.len = len;
+        sqe.op_flags = op_flags;
+        sqe.user_data = token;
+        sqe.buf_index = buf_index;
+        sqe.personality = 0;
+        sqe.splice_fd_in = 0;
+    }
+
+    bool transfer(abi::Op op, abi::Op fixed_op, int fd, const void* data, std::size_t size, std::uint64_t offset,
+                  Token token) noexcept {
+        abi::Sqe* const sqe = ring_->next();
+        if (!sqe) [[unlikely]]
+            return false;
+        const auto address = reinterpret_cast<std::uintptr_t>(data);
+        const int region = ring_->fixed_index(data, size);
+        if (region >= 0) {
+            fill(*sqe, fixed_op, fd, offset, address, static_cast<std::uint32_t>(size), 0,
+                 static_cast<std::uint16_t>(region), token);
+            ++ring_->counters().fixed;
+        } else {
+            // The kernel moves at most this much and reports a short transfer; the SQE's 32 bits must not wrap before.
+            const std::size_t length = size < transfer_max ? size : transfer_max;
+            fill(*sqe, op, fd, offset, address, static_cast<std::uint32_t>(length), 0, 0, token);
+            ++ring_->counters().unregistered;
+        }
+        ring_->push();
+        return true;
+    }
+    static constexpr std::size_t transfer_max = 0x7ffff000;  // MAX_RW_COUNT: INT_MAX rounded down to a page
+
+    bool sync(int fd, std::uint32_t flags, Token token) noexcept {
+        return queue(abi::Op::fsync, fd, 0, 0, 0, flags, 0, token);
+    }
+    void destroy() noexcept;
+
+    detail::Ring* ring_ = nullptr;
+    int fd_ = -1;  // kept outside the ring's page, which is wiped in a forked child
+};
+
+// What O_DIRECT asks of a transfer: the address a multiple of `memory`, offset and size multiples of `offset`. Bytes.
+struct DirectIoAlignment {
+    // Where it was learnt, best first.
+    enum class Source : std::uint8_t {
+        statx,         // STATX_DIOALIGN (6.1): the file system's own word
+        block_device,  // BLKSSZGET: the device's logical block, for both
+        fallback,      // nobody said: 4096 for both, which suits every common device and file system
+    };
+    std::uint32_t memory;
+    std::uint32_t offset;
+    Source source;
+};
+
+// Asks for the file open as `fd`, opened with O_DIRECT or not. Any thread; blocks as a stat does. Errors: EBADF; those
+// of statx(2); EOPNOTSUPP when the file system says that it does no direct I/O on this file.
+[[nodiscard]] SQUALL_API Result<DirectIoAlignment> direct_io_alignment(int fd);
+
+// What became of a read or write whose completion is `completion`, for an operator: no error when all `size` bytes of
+// it moved; else Completion::error(), or EIO for a short transfer, with what `fd`, address, offset and size have to do
+// with it: which one breaks O_DIRECT's alignment, and by how much. Give it what was given to the operation. Any thread;
+// allocates and makes system calls.
+[[nodiscard]] SQUALL_API Error transfer_error(const Completion& completion, int fd, std::span<const std::byte> bytes,
+                                              std::uint64_t offset);
+
+}  // namespace squall

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+//
+// What a caller asks for and what it got: the aggregates given to Io::create, BufferArena::create and Io::open, and
+// Features and Counters, which Io hands back. Plain data, for designated initialisers; the checks are where they are
+// used.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "squall/config.hpp"
+
+namespace squall {
+
+class BufferArena;
+
+// How a ring's submissions and completions are driven.
+enum class Mode : std::uint8_t {
+    // One thread submits, and its completions are posted only when it asks (IORING_SETUP_DEFER_TASKRUN, 6.1; the
+    // nearest
+    // that an older kernel has). The quickest, and the default.
+    deferred,
+    // No assumption about threads: after each call another thread may go on, as long as calls never overlap.
+    // Completions
+    // interrupt the submitter as on the first io_uring kernels.
+    plain,
+    // A kernel thread takes submissions from the SQ (IORING_SETUP_SQPOLL), so that a busy loop makes no system call. It
+    // burns a core while it polls and takes some 40 us to wake once it slept.
+    sqpoll,
+};
+
+struct IoOptions {
+    // Size of the SQ: how many operations one poll() can submit. 1 to 32768; the kernel rounds up to a power of two.
+    std::uint32_t entries = 256;
+    // Size of the CQ: how many operations may be queued or in flight together (I2). 0: twice the SQ; else from
+    // `entries` (after rounding) to 65536, rounded up to a power of two.
+    std::uint32_t completion_entries = 0;
+    Mode mode = Mode::deferred;
+    // Registered with the ring by create; must outlive it. Null: every transfer is unregistered.
+    BufferArena* arena = nullptr;
+    // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or more, and the CPU it is
+    // bound to (none: the scheduler decides).
+    std::chrono::milliseconds sqpoll_idle{2};
+    std::optional<unsigned> sqpoll_cpu{};
+};
+
+// Which pages back an arena.
+enum class Pages : std::uint8_t {
+    automatic,    // asked: the best that can be had of the three below; never an answer
+    hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages); asked: these or an error
+    transparent,  // transparent huge pages (madvise); asked: these or an error
+    base,         // the machine's ordinary pages, 4 KiB on x86-64
+};
+
+struct ArenaOptions {
+    // Bytes per buffer: a multiple of 512, at most 1 GiB. Buffers are aligned to the largest power of two that divides
+    // this, up to the page size; a multiple of 4096 suits O_DIRECT on every common device.
+    std::size_t buffer_size = 4096;
+    // How many buffers, 1 to 2^32 - 2.
+    std::size_t count = 256;
+    Pages pages = Pages::automatic;
+};
+
+// The flags of open(2) that a storage engine needs. O_CLOEXEC is always added.
+struct OpenOptions {
+    bool read = false;  // with neither read nor write nor append: read
+    bool write = false;
+    bool create = false;        // O_CREAT: make the file if it is not there
+    bool create_new = false;    // O_CREAT | O_EXCL: make the file, -EEXIST if it is there
+    bool truncate = false;      // O_TRUNC; needs write, else the open completes with -EINVAL
+    bool append = false;        // O_APPEND, and implies write
+    bool direct = false;        // O_DIRECT; see direct_io_alignment()
+    bool dsync = false;         // O_DSYNC: each write completes as if an fdatasync followed
+    std::uint32_t mode = 0644;  // permissions of a file that is made, before the umask
+};
+
+// What was asked of the kernel and what it gave. Fixed once create returned, but for `registered_ring`.
+struct Features {
+    Mode mode = Mode::deferred;
+    std::uint32_t sq_entries = 0;         // after the kernel's rounding
+    std::uint32_t cq_entries = 0;         // operations that may be queued or in flight together
+    std::uint32_t setup_flags_asked = 0;  // IORING_SETUP_* of the first attempt
+    std::uint32_t setup_flags = 0;        // and of the one that the kernel took
+    std::uint32_t kernel_features = 0;    // IORING_FEAT_*
+    std::uint32_t last_op = 0;            // the newest opcode the kernel knows
+    bool single_issuer = false;           // the kernel itself refuses a second submitting thread (6.0)
+    bool deferred_taskrun = false;        // completions are posted only when the owner asks (6.1)
+    bool taskrun_flag = false;            // an idle poll() sees pending work without a system call (5.19)
+    bool no_sqarray = false;              // the SQ has no index array (6.6)
+    bool registered_ring = false;         // enters go through a registered ring fd (5.18); set by the first submission
+    std::uint32_t fixed_regions = 0;      // arena slices registered with this ring, each of at most 1 GiB
+};
+
+// Exact counts since create. submitted == completed + Io::in_flight(), always (I1).
+struct Counters {
+    std::uint64_t submitted = 0;         // operations taken by a call that returned true
+    std::uint64_t completed = 0;         // completions handed out
+    std::uint64_t enters = 0;            // io_uring_enter calls, failed ones included
+    std::uint64_t queue_full = 0;        // calls that returned false
+    std::uint64_t fixed = 0;             // reads and writes that went through registered memory
+    std::uint64_t unregistered = 0;      // reads and writes that did not
+    std::uint64_t retries = 0;           // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
+    std::uint64_t overflow_flushes = 0;  // enters made because the kernel had flagged a CQ overflow
+    std::uint64_t sqpoll_wakeups = 0;    // enters made to wake the SQPOLL thread
+};
+
+}  // namespace squall

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+//
+// The ring: SubmissionQueue (the SQ's protocol over plain pointers) and Ring, which owns one io_uring, its mappings and
+// its cold paths: set-up, entering the kernel, and letting go. It knows nothing of files; io.hpp fills its SQEs. This
+// is a header because the hot path is inline, not because it is API: programs use Io.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "squall/abi.hpp"
+#include "squall/completion.hpp"
+#include "squall/config.hpp"
+#include "squall/error.hpp"
+#include "squall/options.hpp"
+
+namespace squall::detail {
+
+struct ArenaControl;
+
+// The producer's end of the SQ ring. Pointers that begin with k lead to memory the kernel shares; the rest is ours.
+//
+//            khead (kernel stores)    ktail (we store)
+//               v                       v
+//      | free  | published, not consumed | queued    | free ...      indices run freely over 2^32 and are masked on use
+//                                                    ^       ^
+//                                                  tail_   limit_
+//
+// limit_ is the last known end of room: never beyond the SQ's entries nor the CQ's (I2), and moved only when tail_
+// meets it, so that queueing an operation costs one comparison. All-zero means full for ever: what a forked child sees
+// (I10).
+class SubmissionQueue {
+public:
+    struct Memory {
+        std::uint32_t* khead;
+        std::uint32_t* ktail;
+        std::uint32_t* kflags;
+        abi::Sqe* ksqes;
+        std::uint32_t entries;  // a power of two
+    };
+
+    SubmissionQueue() = default;
+    explicit SubmissionQueue(const Memory& memory) noexcept
+        : ksqes_(memory.ksqes),
+          mask_(memory.entries - 1),
+          tail_(load_relaxed(memory.ktail)),
+          limit_(tail_),
+          flushed_(tail_),
+          kflags_(memory.kflags),
+          khead_(memory.khead),
+          ktail_(memory.ktail) {}
+
+    // True when there is no room as far as is known; widen() may find some.
+    [[nodiscard]] bool full() const noexcept { return tail_ == limit_; }
+
+    // Looks again how much room there is; `cq_room` is how many more operations the CQ can answer for. True when some.
+    bool widen(std::uint32_t cq_room) noexcept {
+        // Acquire pairs with the kernel's release of the SQ head (io_commit_sqring): it has read the SQE and copied the
+        // path (IORING_FEAT_SUBMIT_STABLE) before we write over them.
+        const std::uint32_t sq_room = entries() - (tail_ - load_acquire(khead_));
+        SQUALL_ASSERT(sq_room <= entries(), "the SQ has %u free slots of %u", sq_room, entries());
+        limit_ = tail_ + (sq_room < cq_room ? sq_room : cq_room);
+        return tail_ != limit_;
+    }
+
+    // The slot that the next push() will queue. Requires !full().
+    [[nodiscard]] abi::Sqe& slot() const noexcept { return ksqes_[tail_ & mask_]; }
+    [[nodiscard]] std::uint32_t slot_index() const noexcept { return tail_ & mask_; }
+    void push() noexcept { ++tail_; }
+
+    // True when something is queued that the kernel neither consumed nor, awake as an SQPOLL thread, is about to.
+    [[nodiscard]] bool unflushed() const noexcept { return tail_ != flushed_; }
+
+    // Shows the kernel everything queued.
+    void publish() noexcept {
+        // Release pairs with the kernel's acquire of the SQ tail (io_sqring_entries): the SQEs are written before the
+        // tail says that they are there. One store for the whole batch.
+        store_release(ktail_, tail_);
+    }
+    // The same for a ring whose SQPOLL thread may be about to sleep; true when it must be woken.
+    [[nodiscard]] bool publish_and_check_sleep() noexcept {
+        // The poller sets NEED_WAKEUP, then looks at the tail once more; we set the tail, then look at NEED_WAKEUP. At
+        // least one of the two must see the other's store, which acquire and release cannot give: they let our load
+        // pass our own store. Both of ours are sequentially consistent, which forbids just that (on x86 the store is an
+        // xchg); the poller has its full barrier between the two (io_sq_thread, smp_mb__after_atomic).
+        SharedWord(*ktail_).store(tail_, std::memory_order_seq_cst);
+        return (SharedWord(*kflags_).load(std::memory_order_seq_cst) & abi::sq_need_wakeup) != 0;
+    }
+
+    // Published or queued, and not consumed by the kernel yet.
+    [[nodiscard]] std::uint32_t unconsumed() const noexcept { return tail_ - load_acquire(khead_); }
+    // Notes what the kernel has consumed, so that unflushed() is about the rest.
+    void note_consumed() noexcept { flushed_ = load_acquire(khead_); }
+    // Notes that an SQPOLL thread which is awake will consume all that is published.
+    void note_published() noexcept { flushed_ = tail_; }
+    // Forgets what the kernel will never consume and returns how many that were: with SQPOLL what it was not shown yet,
+    // else also what it was shown and left.
+    std::uint32_t drop(bool sqpoll) noexcept {
+        const std::uint32_t end = sqpoll ? load_relaxed(ktail_) : load_acquire(khead_);
+        const std::uint32_t dropped = tail_ - end;
+        tail_ = limit_ = flushed_ = end;
+        return dropped;
+    }
+
+    // Relaxed: the flags are hints about what an enter would do, and carry no data. (NEED_WAKEUP is read elsewhere.)
+    [[nodiscard]] std::uint32_t flags() const noexcept { return load_relaxed(kflags_); }
+    [[nodiscard]] std::uint32_t tail() const noexcept { return tail_; }
+    [[nodiscard]] std::uint32_t entries() const noexcept { return mask_ + 1; }
+
+private:
+    abi::Sqe* ksqes_ = nullptr;
+    std::uint32_t mask_ = 0;
+    std::uint32_t tail_ = 0;
+    std::uint32_t limit_ = 0;
+    std::uint32_t flushed_ = 0;
+    std::uint32_t* kflags_ = nullptr;
+    std::uint32_t* khead_ = nullptr;
+    std::uint32_t* ktail_ = nullptr;
+};
+
+// One io_uring and all that belongs to it. It lives in a page of its own that fork() wipes in the child
+// (MADV_WIPEONFORK, 4.14): there every word is zero, so the queue is full for ever, nothing is in flight, and the first
+// cold path finds `alive` false and says so, without a check on the hot path (I10).
+//
+// Thread rule: one thread at a time; the first submission binds the ring to its thread unless it is Mode::plain (I8).
+class SQUALL_API Ring {
+public:
+    // Sets up, maps, probes and registers; the caller owns the result and gives it to destroy(). Errors as
+    // Io::create's.
+    static Result<Ring*> create(const IoOptions& options);
+    // Drains, unmaps and closes (I3); `fd` is the ring's, which a wiped page no longer knows. Aborts, with a message,
+    // where returning would leave the kernel writing to the caller's memory.
+    static void destroy(Ring* ring, int fd) noexcept;
+
+    Ring(const Ring&) = delete;
+    Ring& operator=(const Ring&) = delete;
+
+    // The slot to fill, or null when there is no room: then `counters.queue_full` has counted it.
+    [[nodiscard]] abi::Sqe* next() noexcept {
+        if (sq_.full()) [[unlikely]] {
+            if (!make_room()) return nullptr;
+        }
+        return &sq_.slot();
+    }
+    // Queues the slot that next() gave and the caller filled.
+    void push() noexcept {
+        sq_.push();
+        ++counters_.submitted;
+    }
+    // Where the two paths of the operation in that slot are kept until the kernel has copied them (I6).
+    [[nodiscard]] char* path_slot(unsigned which) const noexcept {
+        return paths_ + (std::size_t{sq_.slot_index()} * 2 + which) * path_slot_bytes;
+    }
+    static constexpr std::size_t path_slot_bytes = 4096;  // PATH_MAX, the terminating zero included
+
+    // The registered buffer that holds all of [data, data + length), or -1 (I7: which memory it is decides, nothing
+    // else).
+    [[nodiscard]] int fixed_index(const void* data, std::uint64_t length) const noexcept {
+        const std::uint64_t at = reinterpret_cast<std::uintptr_t>(data) - arena_base_;
+        if (at >= arena_bytes_ || length > arena_bytes_ - at) return -1;
+        const std::uint64_t region = at >> region_shift;
+        return region == (at + length - 1) >> region_shift ? static_cast<int>(region) : -1;
+    }
+    static constexpr unsigned region_shift = 30;  // the kernel's limit for one registered buffer is 1 GiB
+
+    [[nodiscard]] Completions poll() noexcept {
+        const int code = wants_kernel() ? poll_slowly() : 0;
+        return hand_out(code);
+    }
+    [[nodiscard]] Completions park(const std::chrono::nanoseconds* timeout) noexcept {
+        const int code = must_wait() ? park_slowly(timeout) : 0;
+        return hand_out(code);
+    }
+
+    [[nodiscard]] std::uint64_t in_flight() const noexcept { return counters_.submitted - counters_.completed; }
+    [[nodiscard]] const Features& features() const noexcept { return features_; }
+    [[nodiscard]] Counters& counters() noexcept { return counters_; }
+    [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+    [[nodiscard]] bool lending() const noexcept { return cq_.is_lent(); }
+    [[nodiscard]] int fd() const noexcept { return fd_; }
+
+private:
+    Ring() = default;
+
+    // I5: is there a reason to enter the kernel? Something queued, task work flagged, or an overflow to flush.
+    [[nodiscard]] bool wants_kernel() const noexcept {
+        return !alive_ || sq_.unflushed() || (sq_.flags() & (abi::sq_taskrun | abi::sq_cq_overflow)) != 0;
+    }
+    [[nodiscard]] bool must_wait() const noexcept { return wants_kernel() || cq_.ready() == 0; }
+    [[nodiscard]] Completions hand_out(int code) noexcept {
+        if (!alive_) [[unlikely]]
+            return Completions(code);
+        const std::uint32_t count = cq_.ready();
+        SQUALL_ASSERT(count <= in_flight(), "the CQ holds %u completions and %llu operations are in flight", count,
+                      static_cast<unsigned long long>(in_flight()));
+        counters_.completed += count;
+        return Completions(cq_, count, code);
+    }
+
+    bool make_room() noexcept;
+    int poll_slowly() noexcept;
+    int park_slowly(const std::chrono::nanoseconds* timeout) noexcept;
+
+    int ready_to_enter() noexcept;
+    int bind() noexcept;
+    enum class Offer : bool { nothing, everything };
+    int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
+    Result<void> set_up(const IoOptions& options);
+    Result<void> map(const abi::Params& params);
+    Result<void> check_operations();
+    Result<void> register_arena(const BufferArena& arena);
+    [[nodiscard]] bool foreign() const noexcept;
+    void drain() noexcept;
+    bool close_and_wait() noexcept;
+    void unmap() noexcept;
+
+    // What queueing an operation touches.
+    SubmissionQueue sq_;
+    std::uintptr_t arena_base_ = 0;
+    std::uint64_t arena_bytes_ = 0;
+    char* paths_ = nullptr;
+    bool alive_ = false;  // false in a wiped page
+    bool sqpoll_ = false;
+    // What reaping touches.
+    CompletionQueue cq_;
+    Counters counters_;
+
+    // Cold from here on.
+    std::uint64_t owner_ = 0;  // thread number of the submitter; 0 before the first submission and in Mode::plain
+    int owner_tid_ = 0;
+    int fd_ = -1;
+    int enter_fd_ = -1;  // fd_, or its index among the owner's registered rings
+    std::uint32_t enter_flags_ = 0;
+    bool bound_ = false;
+    Features features_;
+    ArenaControl* arena_ = nullptr;
+    struct Mapping {
+        void* at = nullptr;
+        std::size_t bytes = 0;
+    };
+    Mapping sq_ring_, cq_ring_, sqe_array_, path_array_;
+};
+
+}  // namespace squall::detail

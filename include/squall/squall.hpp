@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+//
+// All of squall: io_uring file I/O for storage engines. It includes and adds nothing; io.hpp is where to start reading.
+#pragma once
+
+#include "squall/abi.hpp"
+#include "squall/arena.hpp"
+#include "squall/completion.hpp"
+#include "squall/config.hpp"
+#include "squall/error.hpp"
+#include "squall/io.hpp"
+#include "squall/options.hpp"
+#include "squall/ring.hpp"

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+//
+// Errors in words: Error itself, what a completion's -errno means to a storage engine, what a ring's failure means, and
+// the last line of a program that broke a rule. What is refused while a ring is made is explained in explain.cpp.
+#include "squall/error.hpp"
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "squall/completion.hpp"
+
+namespace squall {
+
+namespace {
+
+// strerrorname_np is younger (glibc 2.32) than some systems that squall is for, and musl has none.
+const char* errno_name(int code) noexcept {
+    switch (code) {
+#define SQUALL_NAME(e) \
+    case e:            \
+        return #e
+        SQUALL_NAME(EPERM);
+        SQUALL_NAME(ENOENT);
+        SQUALL_NAME(EINTR);
+        SQUALL_NAME(EIO);
+        SQUALL_NAME(ENXIO);
+        SQUALL_NAME(EBADF);
+        SQUALL_NAME(EAGAIN);
+        SQUALL_NAME(ENOMEM);
+        SQUALL_NAME(EACCES);
+        SQUALL_NAME(EFAULT);
+        SQUALL_NAME(EBUSY);
+        SQUALL_NAME(EEXIST);
+        SQUALL_NAME(EXDEV);
+        SQUALL_NAME(ENODEV);
+        SQUALL_NAME(ENOTDIR);
+        SQUALL_NAME(EISDIR);
+        SQUALL_NAME(EINVAL);
+        SQUALL_NAME(ENFILE);
+        SQUALL_NAME(EMFILE);
+        SQUALL_NAME(ETXTBSY);
+        SQUALL_NAME(EFBIG);
+        SQUALL_NAME(ENOSPC);
+        SQUALL_NAME(ESPIPE);
+        SQUALL_NAME(EROFS);
+        SQUALL_NAME(EMLINK);
+        SQUALL_NAME(EPIPE);
+        SQUALL_NAME(ENAMETOOLONG);
+        SQUALL_NAME(ENOSYS);
+        SQUALL_NAME(ENOTEMPTY);
+        SQUALL_NAME(ELOOP);
+        SQUALL_NAME(EOVERFLOW);
+        SQUALL_NAME(EBADFD);
+        SQUALL_NAME(EOPNOTSUPP);
+        SQUALL_NAME(ETIMEDOUT);
+        SQUALL_NAME(EALREADY);
+        SQUALL_NAME(ESTALE);
+        SQUALL_NAME(EDQUOT);
+        SQUALL_NAME(ECANCELED);
+        SQUALL_NAME(EOWNERDEAD);
+        SQUALL_NAME(ETIME);
+#undef SQUALL_NAME
+        default:
+            return nullptr;
+    }
+}
+
+const char* advice_for_result(int code) noexcept {
+    switch (code) {
+        case EINVAL:
+            return "the kernel refuses the arguments; for a file opened with O_DIRECT the address, offset or size is "
+                   "most likely "
+                   "misaligned: compare them with squall::direct_io_alignment(fd), or ask squall::transfer_error()";
+        case EIO:
+            return "the device failed; after a failed write or fsync the data is to be taken as lost, and an fsync "
+                   "that then "
+                   "succeeds does not bring it back";
+        case ENOSPC:
+            return "the file system is full; nothing was written";
+        case EDQUOT:
+            return "the user's or project's quota is used up";
+        case EFBIG:
+            return "beyond the file system's largest file or RLIMIT_FSIZE";
+        case EROFS:
+            return "the file system is read-only; the kernel makes it so after an error of its own: see the kernel log";
+        case EBADF:
+            return "not an open file descriptor, or not open for this";
+        case EFAULT:
+            return "the memory is not mapped (a buffer was freed early?), or the submitting thread has exited";
+        case ECANCELED:
+            return "it was cancelled before it began";
+        case EMFILE:
+            return "the process has no file descriptor free: raise RLIMIT_NOFILE (`ulimit -n`) or close some";
+        case ENFILE:
+            return "the machine has no file descriptor free: raise the sysctl fs.file-max";
+        case EACCES:
+        case EPERM:
+            return "the process lacks the permission, or a security module refuses it";
+        case EOPNOTSUPP:
+            return "the file system or device does not do this";
+        case ENAMETOOLONG:
+            return "a path must be shorter than 4096 bytes, and a name in it at most what the file system takes (255, "
+                   "usually)";
+        case EAGAIN:
+        case ENOMEM:
+            return "the kernel is short of memory or of requests to the device: try again later";
+        default:
+            return "";
+    }
+}
+
+std::string with_errno(const std::string& doing, int code, const std::string& advice) {
+    char buffer[128];
+    const char* const words = ::strerror_r(code, buffer, sizeof(buffer));  // GNU: thread-safe, returns the string
+    const char* const name = errno_name(code);
+    std::string line = doing + ": " + (name ? name : "errno " + std::to_string(code)) + " (" + words + ")";
+    if (!advice.empty()) line += ": " + advice;
+    return line;
+}
+
+}  // namespace
+
+Error::Error(int code, std::string doing, const std::string& advice)
+    : code_(code), doing_(std::move(doing)), message_(with_errno(doing_, code, advice)) {
+    SQUALL_ASSERT(code > 0, "an Error needs a positive errno value, not %d", code);
+}
+
+Error Completion::error() const {
+    if (ok()) return {};
+    return Error(-res, "operation with token " + std::to_string(token), advice_for_result(-res));
+}
+
+namespace detail {
+
+Error ring_error(int code) {
+    const std::string doing = "driving the ring";
+    switch (code) {
+        case EEXIST:
+            return Error(
+                code, doing,
+                "this Io belongs to another thread, the first that submitted on it: call it there, or create it with "
+                "Mode::plain to hand it from thread to thread");
+        case ESTALE:
+            return Error(code, doing,
+                         "this Io was created before a fork(), by the parent process: the child must create its own");
+        case EAGAIN:
+        case EBUSY:
+            return Error(code, doing,
+                         "the kernel has no memory for another request, and nothing is in flight whose end would free "
+                         "some: what "
+                         "is queued stays queued, try again later");
+        case EPERM:
+        case EACCES:
+        case ENOSYS:
+            return Error(
+                code, doing,
+                "a seccomp filter or a security module now refuses io_uring_enter or io_uring_register: allow both");
+        case EOWNERDEAD:
+            return Error(code, doing, "the SQPOLL thread has ended: create a new Io");
+        case EBADF:
+        case EBADFD:
+            return Error(code, doing, "the ring's file descriptor was closed by something other than squall");
+        default:
+            return Error(code, doing);
+    }
+}
+
+void assertion_failed(const char* file, int line, const char* expression, const char* rule, ...) {
+    // One write to stderr, without allocating: the program's state is not to be trusted any more.
+    char text[512];
+    std::va_list operands;
+    va_start(operands, rule);
+    std::vsnprintf(text, sizeof(text), rule, operands);
+    va_end(operands);
+    std::fprintf(stderr, "squall: %s:%d: %s: %s\n", file, line, expression, text);
+    std::abort();
+}
+
+}  // namespace detail
+
+}  // namespace squall

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+//
+// From an errno at a known place to an Error that an operator can act on. It looks at the machine (sysctl, limits,
+// capabilities) only after something was refused, so that success costs nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "squall/error.hpp"
+#include "squall/options.hpp"
+
+namespace squall::detail {
+
+// io_uring_setup was refused. `code` is a positive errno here and below.
+Error explain_setup(int code, const IoOptions& options);
+// IORING_REGISTER_BUFFERS of an arena of `bytes` was refused.
+Error explain_arena(int code, std::uint64_t bytes, std::size_t regions);
+// Another io_uring_register was refused.
+Error explain_register(int code, const char* what);
+// The ring works but lacks what `name` says.
+Error explain_missing(const char* name);
+// Why memory may have been refused: RLIMIT_MEMLOCK, or the machine's.
+std::string explain_memory();
+
+}  // namespace squall::detail

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+//
+// System calls, raw: each returns a value of 0 or more, or -errno, and the variable errno is neither read nor written.
+// This is the one convention; nothing above knows another. Every call passes through call(), which is the seam: a test
+// that links its own definition of it can refuse any call with any errno and shorten any count.
+#pragma once
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+
+#include "squall/abi.hpp"
+
+struct statx;
+
+namespace squall::sys {
+
+// Runs system call `number`. Unused arguments are zero.
+long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+          std::uintptr_t f) noexcept;
+
+// The same numbers on every architecture that squall supports; older libc headers lack the names.
+inline constexpr long nr_io_uring_setup = 425;
+inline constexpr long nr_io_uring_enter = 426;
+inline constexpr long nr_io_uring_register = 427;
+
+namespace detail {
+template <class T>
+std::uintptr_t word(T* pointer) noexcept {
+    return reinterpret_cast<std::uintptr_t>(pointer);
+}
+inline std::uintptr_t word(int value) noexcept {
+    return static_cast<std::uintptr_t>(static_cast<std::intptr_t>(value));
+}
+template <class... Words>
+long invoke(long number, Words... words) noexcept {
+    static_assert(sizeof...(words) <= 6);
+    const std::uintptr_t a[6] = {static_cast<std::uintptr_t>(words)...};
+    return call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+}  // namespace detail
+
+inline int io_uring_setup(std::uint32_t entries, abi::Params* params) noexcept {
+    return static_cast<int>(detail::invoke(nr_io_uring_setup, entries, detail::word(params)));
+}
+inline int io_uring_enter(int fd, std::uint32_t to_submit, std::uint32_t min_complete, std::uint32_t flags,
+                          const void* arg, std::size_t arg_bytes) noexcept {
+    return static_cast<int>(
+        call(nr_io_uring_enter, detail::word(fd), to_submit, min_complete, flags, detail::word(arg), arg_bytes));
+}
+inline int io_uring_register(int fd, std::uint32_t code, const void* arg, std::uint32_t count) noexcept {
+    return static_cast<int>(detail::invoke(nr_io_uring_register, detail::word(fd), code, detail::word(arg), count));
+}
+
+// The address, or -errno: told apart by is_error(), since half of all addresses would be negative as a number.
+inline long mmap(std::size_t bytes, int protection, int flags, int fd, std::uint64_t offset) noexcept {
+    return detail::invoke(SYS_mmap, 0U, bytes, detail::word(protection), detail::word(flags), detail::word(fd), offset);
+}
+inline bool is_error(long result) noexcept { return result < 0 && result >= -4095; }
+inline int munmap(void* at, std::size_t bytes) noexcept {
+    return static_cast<int>(detail::invoke(SYS_munmap, detail::word(at), bytes));
+}
+inline int madvise(void* at, std::size_t bytes, int advice) noexcept {
+    return static_cast<int>(detail::invoke(SYS_madvise, detail::word(at), bytes, detail::word(advice)));
+}
+
+inline int openat(const char* path, int flags, unsigned mode) noexcept {
+    constexpr int at_fdcwd = -100;
+    return static_cast<int>(
+        detail::invoke(SYS_openat, detail::word(at_fdcwd), detail::word(path), detail::word(flags), mode));
+}
+inline int mkdirat(const char* path, unsigned mode) noexcept {
+    constexpr int at_fdcwd = -100;
+    return static_cast<int>(detail::invoke(SYS_mkdirat, detail::word(at_fdcwd), detail::word(path), mode));
+}
+inline int close(int fd) noexcept { return static_cast<int>(detail::invoke(SYS_close, detail::word(fd))); }
+inline long read(int fd, void* into, std::size_t bytes) noexcept {
+    return detail::invoke(SYS_read, detail::word(fd), detail::word(into), bytes);
+}
+inline long getdents64(int fd, void* into, std::size_t bytes) noexcept {
+    return detail::invoke(SYS_getdents64, detail::word(fd), detail::word(into), bytes);
+}
+inline int statx(int fd, const char* path, int flags, unsigned mask, struct ::statx* out) noexcept {
+    return static_cast<int>(
+        detail::invoke(SYS_statx, detail::word(fd), detail::word(path), detail::word(flags), mask, detail::word(out)));
+}
+inline int ioctl(int fd, unsigned long request, void* arg) noexcept {
+    return static_cast<int>(detail::invoke(SYS_ioctl, detail::word(fd), request, detail::word(arg)));
+}
+inline int pipe2(int (&fds)[2], int flags) noexcept {
+    return static_cast<int>(detail::invoke(SYS_pipe2, detail::word(fds), detail::word(flags)));
+}
+inline int ppoll(void* pollfds, unsigned count, const abi::Timespec* timeout) noexcept {
+    return static_cast<int>(detail::invoke(SYS_ppoll, detail::word(pollfds), count, detail::word(timeout), 0U, 0U));
+}
+inline int prlimit(int resource, void* old) noexcept {
+    return static_cast<int>(detail::invoke(SYS_prlimit64, 0U, detail::word(resource), 0U, detail::word(old)));
+}
+inline int capget(void* header, void* data) noexcept {
+    return static_cast<int>(detail::invoke(SYS_capget, detail::word(header), detail::word(data)));
+}
+inline int gettid() noexcept { return static_cast<int>(detail::invoke(SYS_gettid)); }
+
+}  // namespace squall::sys
