@@ -19,12 +19,10 @@ class BufferArena;
 // How a ring's submissions and completions are driven.
 enum class Mode : std::uint8_t {
     // One thread submits, and its completions are posted only when it asks (IORING_SETUP_DEFER_TASKRUN, 6.1; the
-    // nearest
-    // that an older kernel has). The quickest, and the default.
+    // nearest that an older kernel has). The quickest, and the default.
     deferred,
     // No assumption about threads: after each call another thread may go on, as long as calls never overlap.
-    // Completions
-    // interrupt the submitter as on the first io_uring kernels.
+    // Completions interrupt the submitter as on the first io_uring kernels.
     plain,
     // A kernel thread takes submissions from the SQ (IORING_SETUP_SQPOLL), so that a busy loop makes no system call. It
     // burns a core while it polls and takes some 40 us to wake once it slept.
