@@ -79,7 +79,7 @@ Result<Io> Io::create(const IoOptions& options) {
 }
 
 bool Io::open(const char* path, const OpenOptions& options, Token token) noexcept {
-    if (!ring_->next()) return false;
+    if (!ring_->has_room()) return false;
     const bool writes = options.write || options.append;
     int flags = O_CLOEXEC | O_LARGEFILE;
     flags |= writes ? (options.read ? O_RDWR : O_WRONLY) : O_RDONLY;
@@ -91,7 +91,7 @@ bool Io::open(const char* path, const OpenOptions& options, Token token) noexcep
     if (options.dsync) flags |= O_DSYNC;
     // Linux would truncate a file that is opened for reading only. An openat with a buffer index is refused with
     // EINVAL, so that the refusal is a completion like every other.
-    const std::uint16_t refused = options.truncate && !writes ? 1 : 0;
+    const std::uint64_t refused = options.truncate && !writes ? 1 : 0;
     return queue(abi::Op::openat, AT_FDCWD, 0, keep(ring_->path_slot(0), path), options.mode,
                  static_cast<std::uint32_t>(flags), refused, token);
 }
@@ -102,18 +102,18 @@ bool Io::statx(int fd, struct ::statx& out, Token token, unsigned mask) noexcept
 }
 
 bool Io::statx(const char* path, struct ::statx& out, Token token, unsigned mask) noexcept {
-    if (!ring_->next()) return false;
+    if (!ring_->has_room()) return false;
     return queue(abi::Op::statx, AT_FDCWD, address(&out), keep(ring_->path_slot(0), path), mask, 0, 0, token);
 }
 
 bool Io::rename(const char* from, const char* to, Token token) noexcept {
-    if (!ring_->next()) return false;
+    if (!ring_->has_room()) return false;
     return queue(abi::Op::renameat, AT_FDCWD, keep(ring_->path_slot(1), to), keep(ring_->path_slot(0), from),
                  static_cast<std::uint32_t>(AT_FDCWD), 0, 0, token);
 }
 
 bool Io::unlink(const char* path, Token token) noexcept {
-    if (!ring_->next()) return false;
+    if (!ring_->has_room()) return false;
     return queue(abi::Op::unlinkat, AT_FDCWD, 0, keep(ring_->path_slot(0), path), 0, 0, 0, token);
 }
 

@@ -28,13 +28,14 @@ constexpr std::uint32_t cq_entries_max = 2 * entries_max;
 constexpr std::size_t ring_page_bytes = 4096;
 static_assert(sizeof(Ring) <= ring_page_bytes);
 
-// A number per thread that is never used again in the process, unlike a thread's id: what owns a ring must not come
-// back as another thread. 0 is nobody.
+// A number per thread that is never used again in the process, unlike a thread's id: what owns a ring must not come back
+// as another thread. 0 is nobody. Without a dynamic initialiser, so that reading it is one load.
+constinit thread_local std::uint64_t this_thread = 0;
+constinit std::atomic<std::uint64_t> last_thread{0};
 std::uint64_t thread_number() noexcept {
-    static std::atomic<std::uint64_t> last{0};
-    thread_local std::uint64_t mine = 0;
-    if (mine == 0) mine = last.fetch_add(1, std::memory_order_relaxed) + 1;
-    return mine;
+    if (this_thread == 0) [[unlikely]]
+        this_thread = last_thread.fetch_add(1, std::memory_order_relaxed) + 1;
+    return this_thread;
 }
 
 // The set-up flags that a kernel may lack, newest first. It answers EINVAL without saying which one it meant, so they
@@ -217,7 +218,7 @@ Result<void> Ring::map(const abi::Params& params) {
 
     int status = map_one(sq_ring_, sq_bytes, fd_, abi::off_sq_ring);
     if (status >= 0 && !single) status = map_one(cq_ring_, cq_bytes, fd_, abi::off_cq_ring);
-    if (status >= 0) status = map_one(sqe_array_, params.sq_entries * sizeof(abi::Sqe), fd_, abi::off_sqes);
+    if (status >= 0) status = map_one(sqe_array_, params.sq_entries * sizeof(abi::SqeWords), fd_, abi::off_sqes);
     // Address space only: a page of it becomes real when the first path is copied there.
     if (status >= 0) status = map_one(path_array_, params.sq_entries * 2 * path_slot_bytes, -1, 0);
     if (status < 0)
@@ -235,7 +236,8 @@ Result<void> Ring::map(const abi::Params& params) {
         for (std::uint32_t i = 0; i < params.sq_entries; ++i) array[i] = i;
     }
     sq_ = SubmissionQueue({word(sq, params.sq_off.head), word(sq, params.sq_off.tail), word(sq, params.sq_off.flags),
-                           static_cast<abi::Sqe*>(sqe_array_.at), params.sq_entries});
+                           static_cast<abi::SqeWords*>(sqe_array_.at), params.sq_entries},
+                          0);
     cq_ = CompletionQueue({word(cq, params.cq_off.head), word(cq, params.cq_off.tail),
                            reinterpret_cast<Completion*>(cq + params.cq_off.cqes), params.cq_entries});
     paths_ = static_cast<char*>(path_array_.at);
@@ -259,7 +261,6 @@ Result<void> Ring::check_operations() {
 Result<void> Ring::register_arena(const BufferArena& arena) {
     ArenaControl* const control = arena.control_;
     SQUALL_ASSERT(control && control->base, "IoOptions::arena was moved from, or made before a fork");
-    constexpr std::uint64_t region_bytes = std::uint64_t{1} << region_shift;
     std::vector<abi::Iovec> regions;
     for (std::uint64_t at = 0; at < control->bytes; at += region_bytes) {
         const std::uint64_t left = control->bytes - at;
@@ -284,15 +285,15 @@ bool Ring::make_room() noexcept {
     if (!alive_) return false;  // I10
     const std::uint64_t promised = in_flight() + cq_.lent();
     const std::uint32_t cq_room = promised < cq_.entries() ? static_cast<std::uint32_t>(cq_.entries() - promised) : 0;
-    if (sq_.widen(cq_room)) return true;
+    if (sq_.widen(counters_.submitted, cq_room)) return true;
     ++counters_.queue_full;
     return false;
 }
 
-bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
+inline bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
 
 // 0 when this thread may drive the ring now, or the errno that error() reports.
-int Ring::ready_to_enter() noexcept {
+inline int Ring::ready_to_enter() noexcept {
     if (!alive_) return ESTALE;  // I10
     // Checked here and not left to the kernel's EEXIST: a registered ring fd is an index into a table of the thread's
     // own, and on another thread the same index may name that thread's ring. Kernels before 6.0 do not check either.
@@ -333,43 +334,43 @@ int Ring::bind() noexcept {
 //   EEXIST      another thread is the submitter. Reported; ready_to_enter() sees to it that the kernel is not asked.
 //   EOWNERDEAD  the SQPOLL thread is gone. Reported.
 //   else        a seccomp filter (EPERM, ENOSYS), a closed fd (EBADF), a bug. Reported, and everything stays queued.
-int Ring::enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept {
+[[gnu::always_inline]] inline int Ring::enter(Offer offer, std::uint32_t min_complete,
+                                              const abi::Timespec* timeout) noexcept {
     std::uint32_t flags = enter_flags_;
     std::uint32_t to_submit = 0;
-    if (sqpoll_ && sq_.unflushed()) {
-        if (sq_.publish_and_check_sleep()) {
+    const std::uint64_t tail = counters_.submitted;
+    if (sq_.unflushed(tail) && sqpoll_) {
+        if (sq_.publish_and_check_sleep(tail)) {
             flags |= abi::enter_sq_wakeup;
             ++counters_.sqpoll_wakeups;
         } else {
-            sq_.note_published();
+            sq_.note_published(tail);
         }
-    } else if (!sqpoll_ && offer == Offer::everything && sq_.unflushed()) {
-        sq_.publish();
-        to_submit = sq_.unconsumed();
+    } else if (sq_.unflushed(tail) && offer == Offer::everything) {
+        sq_.publish(tail);
+        to_submit = sq_.unconsumed(tail);
     }
-    const std::uint32_t hints = sq_.flags();
-    if ((hints & abi::sq_cq_overflow) != 0) ++counters_.overflow_flushes;
     // Task work runs on GETEVENTS; a submission runs it anyway, so only an enter that submits nothing has to ask.
-    const bool flagged = (hints & abi::sq_taskrun) != 0 && to_submit == 0;
-    if (min_complete > 0 || flagged || (hints & abi::sq_cq_overflow) != 0) flags |= abi::enter_getevents;
+    const std::uint32_t reasons = to_submit > 0 ? abi::sq_cq_overflow : abi::sq_cq_overflow | abi::sq_taskrun;
+    const std::uint32_t hints = sq_.flags() & reasons;
+    if ((hints & abi::sq_cq_overflow) != 0) ++counters_.overflow_flushes;
+    if (min_complete > 0 || hints != 0) flags |= abi::enter_getevents;
     if (flags == enter_flags_ && to_submit == 0) return 0;  // SQPOLL, awake: the published tail was all it needed
 
-    abi::GeteventsArg arg{0, 0, 0, 0};
-    const void* argument = nullptr;
-    std::size_t argument_bytes = 0;
-    if (timeout && (flags & abi::enter_getevents) != 0) {
-        arg.ts = reinterpret_cast<std::uintptr_t>(timeout);
-        argument = &arg;
-        argument_bytes = sizeof(arg);
-        flags |= abi::enter_ext_arg;
-    }
     ++counters_.enters;
-    const int answer = sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags, argument, argument_bytes);
+    int answer = 0;
+    if (timeout) {
+        const abi::GeteventsArg arg{0, 0, 0, reinterpret_cast<std::uintptr_t>(timeout)};
+        answer = sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags | abi::enter_ext_arg, &arg, sizeof(arg));
+    } else {
+        answer = sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags, nullptr, 0);
+    }
     if (to_submit > 0) sq_.note_consumed();
     // The kernel wakes the poller before it waits, so that these two say that it was woken.
     if ((flags & abi::enter_sq_wakeup) != 0 && (answer >= 0 || answer == -EINTR || answer == -ETIME))
-        sq_.note_published();
-    if (answer >= 0) return 0;
+        sq_.note_published(tail);
+    if (answer >= 0) [[likely]]
+        return 0;
     if (nothing_lost(-answer)) ++counters_.retries;
     return -answer;
 }
@@ -377,6 +378,8 @@ int Ring::enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* ti
 int Ring::poll_slowly() noexcept {
     if (const int code = ready_to_enter(); code != 0) return code;
     const int code = enter(Offer::everything, 0, nullptr);
+    if (code == 0) [[likely]]
+        return 0;
     return nothing_lost(code) || code == ETIME ? 0 : code;
 }
 
@@ -392,7 +395,7 @@ int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
         if (code == EAGAIN || code == EBUSY) {
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
             // and wait for what the kernel already has, if it has something.
-            if (in_flight() == sq_.unconsumed()) return code;
+            if (in_flight() == sq_.unconsumed(counters_.submitted)) return code;
             code = enter(Offer::nothing, 1, timeout ? &ts : nullptr);
         }
         if (code != 0 && !nothing_lost(code)) return code == ETIME ? 0 : code;
@@ -421,7 +424,7 @@ void Ring::destroy(Ring* ring, int fd) noexcept {
 // Returns when the kernel owes no completion, and so writes to no memory of the caller's any more. Closing the ring
 // would only start that, and it ends at some later time.
 void Ring::drain() noexcept {
-    const std::uint64_t dropped = sq_.drop(sqpoll_);
+    const std::uint64_t dropped = sq_.close(counters_.submitted, sqpoll_);
     const auto owed = [this, dropped] {
         counters_.completed += cq_.ready();
         cq_.lend(cq_.ready());

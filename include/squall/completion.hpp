@@ -138,21 +138,24 @@ public:
         using reference = const Completion&;
 
         iterator() = default;
-        reference operator*() const noexcept { return slots_[at_ & mask_]; }
-        pointer operator->() const noexcept { return &slots_[at_ & mask_]; }
-        iterator& operator++() noexcept { return ++at_, *this; }
+        reference operator*() const noexcept { return *operator->(); }
+        pointer operator->() const noexcept { return reinterpret_cast<pointer>(slots_ + (at_ & mask_)); }
+        iterator& operator++() noexcept { return at_ += sizeof(Completion), *this; }
         iterator operator++(int) noexcept {
             iterator before = *this;
-            ++at_;
+            ++*this;
             return before;
         }
         bool operator==(const iterator& other) const noexcept { return at_ == other.at_; }
 
     private:
         friend class Completions;
+        // Counted in bytes, so that going on takes no multiplication; 2^32 is a multiple of every CQ's size in bytes too.
         iterator(const Completion* slots, std::uint32_t mask, std::uint32_t at) noexcept
-            : slots_(slots), mask_(mask), at_(at) {}
-        const Completion* slots_ = nullptr;
+            : slots_(reinterpret_cast<const std::byte*>(slots)),
+              mask_(mask * static_cast<std::uint32_t>(sizeof(Completion))),
+              at_(at * static_cast<std::uint32_t>(sizeof(Completion))) {}
+        const std::byte* slots_ = nullptr;
         std::uint32_t mask_ = 0;
         std::uint32_t at_ = 0;
     };

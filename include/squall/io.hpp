@@ -26,6 +26,7 @@
 
 #include <sys/stat.h>  // struct ::statx, which the caller provides and reads
 
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -154,51 +155,49 @@ public:
 private:
     explicit Io(detail::Ring* ring) noexcept;
 
-    // Every field of the SQE that any of squall's operations has ever set, written once; the last 16 bytes are zero
-    // since the kernel mapped them.
+    // Queues one operation. Every word of the SQE that any of squall's operations sets is written, once; the last two are
+    // zero since the kernel mapped them.
     bool queue(abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len, std::uint32_t op_flags,
-               std::uint16_t buf_index, Token token) noexcept {
-        abi::Sqe* const sqe = ring_->next();
-        if (!sqe) [[unlikely]]
+               std::uint64_t buf_index, Token token) noexcept {
+        detail::Ring& ring = *ring_;
+        if (!ring.has_room()) [[unlikely]]
             return false;
-        fill(*sqe, op, fd, off, addr, len, op_flags, buf_index, token);
-        ring_->push();
+        fill(ring.slot(), op, fd, off, addr, len, op_flags, buf_index, token);
+        ring.push();
         return true;
     }
-    static void fill(abi::Sqe& sqe, abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len,
-                     std::uint32_t op_flags, std::uint16_t buf_index, Token token) noexcept {
-        sqe.opcode = static_cast<std::uint8_t>(op);
-        sqe.flags = 0;
-        sqe.ioprio = 0;
-        sqe.fd = fd;
-        sqe.off = off;
-        sqe.addr = addr;
-        sqe.len = len;
-        sqe.op_flags = op_flags;
-        sqe.user_data = token;
-        sqe.buf_index = buf_index;
-        sqe.personality = 0;
-        sqe.splice_fd_in = 0;
+    static void fill(abi::SqeWords& sqe, abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len,
+                     std::uint32_t op_flags, std::uint64_t buf_index, Token token) noexcept {
+        constexpr bool little = std::endian::native == std::endian::little;
+        const auto side_by_side = [](std::uint64_t first, std::uint64_t second) {
+            return abi::Word{little ? first | second << 32 : first << 32 | second};
+        };
+        sqe.op_fd = side_by_side(std::uint64_t{static_cast<std::uint8_t>(op)} << (little ? 0 : 24),
+                                 static_cast<std::uint32_t>(fd));
+        sqe.off = abi::Word{off};
+        sqe.addr = abi::Word{addr};
+        sqe.len_flags = side_by_side(len, op_flags);
+        sqe.user_data = abi::Word{token};
+        sqe.buffer = side_by_side(buf_index << (little ? 0 : 16), 0);
     }
 
     bool transfer(abi::Op op, abi::Op fixed_op, int fd, const void* data, std::size_t size, std::uint64_t offset,
                   Token token) noexcept {
-        abi::Sqe* const sqe = ring_->next();
-        if (!sqe) [[unlikely]]
+        detail::Ring& ring = *ring_;
+        if (!ring.has_room()) [[unlikely]]
             return false;
         const auto address = reinterpret_cast<std::uintptr_t>(data);
-        const int region = ring_->fixed_index(data, size);
-        if (region >= 0) {
-            fill(*sqe, fixed_op, fd, offset, address, static_cast<std::uint32_t>(size), 0,
-                 static_cast<std::uint16_t>(region), token);
-            ++ring_->counters().fixed;
+        if (ring.is_fixed(address, size)) {
+            fill(ring.slot(), fixed_op, fd, offset, address, static_cast<std::uint32_t>(size), 0,
+                 ring.region_of(address), token);
+            ++ring.counters().fixed;
         } else {
             // The kernel moves at most this much and reports a short transfer; the SQE's 32 bits must not wrap before.
             const std::size_t length = size < transfer_max ? size : transfer_max;
-            fill(*sqe, op, fd, offset, address, static_cast<std::uint32_t>(length), 0, 0, token);
-            ++ring_->counters().unregistered;
+            fill(ring.slot(), op, fd, offset, address, static_cast<std::uint32_t>(length), 0, 0, token);
+            ++ring.counters().unregistered;
         }
-        ring_->push();
+        ring.push();
         return true;
     }
     static constexpr std::size_t transfer_max = 0x7ffff000;  // MAX_RW_COUNT: INT_MAX rounded down to a page

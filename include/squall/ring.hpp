@@ -25,93 +25,93 @@ struct ArenaControl;
 //               v                       v
 //      | free  | published, not consumed | queued    | free ...      indices run freely over 2^32 and are masked on use
 //                                                    ^       ^
-//                                                  tail_   limit_
+//                                                  tail    limit_
 //
-// limit_ is the last known end of room: never beyond the SQ's entries nor the CQ's (I2), and moved only when tail_
-// meets it, so that queueing an operation costs one comparison. All-zero means full for ever: what a forked child sees
-// (I10).
+// The tail is not kept here but given to every call: it is the number of operations ever queued, which the ring counts
+// anyway (Counters::submitted), and counting it twice would cost each operation a store. limit_ is the last known end of
+// room: never beyond the SQ's entries nor the CQ's (I2), and moved only when the tail meets it, so that queueing an
+// operation costs one comparison. All-zero means full for ever: what a forked child sees (I10).
 class SubmissionQueue {
 public:
+    using Tail = std::uint64_t;
     struct Memory {
         std::uint32_t* khead;
         std::uint32_t* ktail;
         std::uint32_t* kflags;
-        abi::Sqe* ksqes;
+        abi::SqeWords* ksqes;
         std::uint32_t entries;  // a power of two
     };
 
     SubmissionQueue() = default;
-    explicit SubmissionQueue(const Memory& memory) noexcept
+    SubmissionQueue(const Memory& memory, Tail tail) noexcept
         : ksqes_(memory.ksqes),
           mask_(memory.entries - 1),
-          tail_(load_relaxed(memory.ktail)),
-          limit_(tail_),
-          flushed_(tail_),
+          limit_(index(tail)),
+          flushed_(index(tail)),
           kflags_(memory.kflags),
           khead_(memory.khead),
           ktail_(memory.ktail) {}
 
     // True when there is no room as far as is known; widen() may find some.
-    [[nodiscard]] bool full() const noexcept { return tail_ == limit_; }
+    [[nodiscard]] bool full(Tail tail) const noexcept { return index(tail) == limit_; }
 
     // Looks again how much room there is; `cq_room` is how many more operations the CQ can answer for. True when some.
-    bool widen(std::uint32_t cq_room) noexcept {
+    bool widen(Tail tail, std::uint32_t cq_room) noexcept {
         // Acquire pairs with the kernel's release of the SQ head (io_commit_sqring): it has read the SQE and copied the
         // path (IORING_FEAT_SUBMIT_STABLE) before we write over them.
-        const std::uint32_t sq_room = entries() - (tail_ - load_acquire(khead_));
+        const std::uint32_t sq_room = entries() - (index(tail) - load_acquire(khead_));
         SQUALL_ASSERT(sq_room <= entries(), "the SQ has %u free slots of %u", sq_room, entries());
-        limit_ = tail_ + (sq_room < cq_room ? sq_room : cq_room);
-        return tail_ != limit_;
+        limit_ = index(tail) + (sq_room < cq_room ? sq_room : cq_room);
+        return !full(tail);
     }
 
-    // The slot that the next push() will queue. Requires !full().
-    [[nodiscard]] abi::Sqe& slot() const noexcept { return ksqes_[tail_ & mask_]; }
-    [[nodiscard]] std::uint32_t slot_index() const noexcept { return tail_ & mask_; }
-    void push() noexcept { ++tail_; }
+    // The slot of the operation number `tail`, to be filled before the tail moves past it. Requires !full(tail).
+    [[nodiscard]] abi::SqeWords& slot(Tail tail) const noexcept { return ksqes_[slot_index(tail)]; }
+    [[nodiscard]] std::uint32_t slot_index(Tail tail) const noexcept { return index(tail) & mask_; }
 
     // True when something is queued that the kernel neither consumed nor, awake as an SQPOLL thread, is about to.
-    [[nodiscard]] bool unflushed() const noexcept { return tail_ != flushed_; }
+    [[nodiscard]] bool unflushed(Tail tail) const noexcept { return index(tail) != flushed_; }
 
     // Shows the kernel everything queued.
-    void publish() noexcept {
+    void publish(Tail tail) noexcept {
         // Release pairs with the kernel's acquire of the SQ tail (io_sqring_entries): the SQEs are written before the
         // tail says that they are there. One store for the whole batch.
-        store_release(ktail_, tail_);
+        store_release(ktail_, index(tail));
     }
     // The same for a ring whose SQPOLL thread may be about to sleep; true when it must be woken.
-    [[nodiscard]] bool publish_and_check_sleep() noexcept {
+    [[nodiscard]] bool publish_and_check_sleep(Tail tail) noexcept {
         // The poller sets NEED_WAKEUP, then looks at the tail once more; we set the tail, then look at NEED_WAKEUP. At
         // least one of the two must see the other's store, which acquire and release cannot give: they let our load
         // pass our own store. Both of ours are sequentially consistent, which forbids just that (on x86 the store is an
         // xchg); the poller has its full barrier between the two (io_sq_thread, smp_mb__after_atomic).
-        SharedWord(*ktail_).store(tail_, std::memory_order_seq_cst);
+        SharedWord(*ktail_).store(index(tail), std::memory_order_seq_cst);
         return (SharedWord(*kflags_).load(std::memory_order_seq_cst) & abi::sq_need_wakeup) != 0;
     }
 
     // Published or queued, and not consumed by the kernel yet.
-    [[nodiscard]] std::uint32_t unconsumed() const noexcept { return tail_ - load_acquire(khead_); }
+    [[nodiscard]] std::uint32_t unconsumed(Tail tail) const noexcept { return index(tail) - load_acquire(khead_); }
     // Notes what the kernel has consumed, so that unflushed() is about the rest.
     void note_consumed() noexcept { flushed_ = load_acquire(khead_); }
     // Notes that an SQPOLL thread which is awake will consume all that is published.
-    void note_published() noexcept { flushed_ = tail_; }
-    // Forgets what the kernel will never consume and returns how many that were: with SQPOLL what it was not shown yet,
-    // else also what it was shown and left.
-    std::uint32_t drop(bool sqpoll) noexcept {
+    void note_published(Tail tail) noexcept { flushed_ = index(tail); }
+    // Closes the queue and returns how many of the queued operations the kernel will never consume: with SQPOLL those it
+    // was not shown yet, else also those it was shown and left.
+    std::uint32_t close(Tail tail, bool sqpoll) noexcept {
         const std::uint32_t end = sqpoll ? load_relaxed(ktail_) : load_acquire(khead_);
-        const std::uint32_t dropped = tail_ - end;
-        tail_ = limit_ = flushed_ = end;
-        return dropped;
+        limit_ = flushed_ = index(tail);
+        return index(tail) - end;
     }
 
     // Relaxed: the flags are hints about what an enter would do, and carry no data. (NEED_WAKEUP is read elsewhere.)
     [[nodiscard]] std::uint32_t flags() const noexcept { return load_relaxed(kflags_); }
-    [[nodiscard]] std::uint32_t tail() const noexcept { return tail_; }
     [[nodiscard]] std::uint32_t entries() const noexcept { return mask_ + 1; }
 
 private:
-    abi::Sqe* ksqes_ = nullptr;
+    // The kernel's indices are 32 bits wide.
+    static std::uint32_t index(Tail tail) noexcept { return static_cast<std::uint32_t>(tail); }
+
+    abi::SqeWords* ksqes_ = nullptr;
     std::uint32_t mask_ = 0;
-    std::uint32_t tail_ = 0;
     std::uint32_t limit_ = 0;
     std::uint32_t flushed_ = 0;
     std::uint32_t* kflags_ = nullptr;
@@ -136,33 +136,32 @@ public:
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
-    // The slot to fill, or null when there is no room: then `counters.queue_full` has counted it.
-    [[nodiscard]] abi::Sqe* next() noexcept {
-        if (sq_.full()) [[unlikely]] {
-            if (!make_room()) return nullptr;
-        }
-        return &sq_.slot();
-    }
-    // Queues the slot that next() gave and the caller filled.
-    void push() noexcept {
-        sq_.push();
-        ++counters_.submitted;
-    }
+    // Is there room for one more operation? When not, `counters.queue_full` has counted it.
+    [[nodiscard]] bool has_room() noexcept { return !sq_.full(counters_.submitted) || make_room(); }
+    // The slot to fill. Requires has_room().
+    [[nodiscard]] abi::SqeWords& slot() const noexcept { return sq_.slot(counters_.submitted); }
+    // Queues what is in the slot.
+    void push() noexcept { ++counters_.submitted; }
     // Where the two paths of the operation in that slot are kept until the kernel has copied them (I6).
     [[nodiscard]] char* path_slot(unsigned which) const noexcept {
-        return paths_ + (std::size_t{sq_.slot_index()} * 2 + which) * path_slot_bytes;
+        return paths_ + (std::size_t{sq_.slot_index(counters_.submitted)} * 2 + which) * path_slot_bytes;
     }
     static constexpr std::size_t path_slot_bytes = 4096;  // PATH_MAX, the terminating zero included
 
-    // The registered buffer that holds all of [data, data + length), or -1 (I7: which memory it is decides, nothing
-    // else).
-    [[nodiscard]] int fixed_index(const void* data, std::uint64_t length) const noexcept {
-        const std::uint64_t at = reinterpret_cast<std::uintptr_t>(data) - arena_base_;
-        if (at >= arena_bytes_ || length > arena_bytes_ - at) return -1;
-        const std::uint64_t region = at >> region_shift;
-        return region == (at + length - 1) >> region_shift ? static_cast<int>(region) : -1;
+    // Whether all of [data, data + length) lies in one registered buffer, and in which: where the memory is decides,
+    // nothing else. No bytes at all lie in none.
+    [[nodiscard]] bool is_fixed(std::uintptr_t data, std::uint64_t length) const noexcept {
+        // Before the arena `first` is close to 2^64, and so in no region with a `last` that is inside.
+        const std::uint64_t first = data - arena_base_;
+        const std::uint64_t last = first + length - 1;
+        return length - 1 < region_bytes && last < arena_bytes_ && (first ^ last) >> region_shift == 0;
     }
-    static constexpr unsigned region_shift = 30;  // the kernel's limit for one registered buffer is 1 GiB
+    [[nodiscard]] std::uint64_t region_of(std::uintptr_t data) const noexcept {
+        return (data - arena_base_) >> region_shift;
+    }
+    // The kernel's limit for one registered buffer is 1 GiB.
+    static constexpr unsigned region_shift = 30;
+    static constexpr std::uint64_t region_bytes = std::uint64_t{1} << region_shift;
 
     [[nodiscard]] Completions poll() noexcept {
         const int code = wants_kernel() ? poll_slowly() : 0;
@@ -185,7 +184,8 @@ private:
 
     // I5: is there a reason to enter the kernel? Something queued, task work flagged, or an overflow to flush.
     [[nodiscard]] bool wants_kernel() const noexcept {
-        return !alive_ || sq_.unflushed() || (sq_.flags() & (abi::sq_taskrun | abi::sq_cq_overflow)) != 0;
+        return !alive_ || sq_.unflushed(counters_.submitted) ||
+               (sq_.flags() & (abi::sq_taskrun | abi::sq_cq_overflow)) != 0;
     }
     [[nodiscard]] bool must_wait() const noexcept { return wants_kernel() || cq_.ready() == 0; }
     [[nodiscard]] Completions hand_out(int code) noexcept {
@@ -217,6 +217,7 @@ private:
 
     // What queueing an operation touches.
     SubmissionQueue sq_;
+    Counters counters_;
     std::uintptr_t arena_base_ = 0;
     std::uint64_t arena_bytes_ = 0;
     char* paths_ = nullptr;
@@ -224,7 +225,6 @@ private:
     bool sqpoll_ = false;
     // What reaping touches.
     CompletionQueue cq_;
-    Counters counters_;
 
     // Cold from here on.
     std::uint64_t owner_ = 0;  // thread number of the submitter; 0 before the first submission and in Mode::plain

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+//
+// squall's own declarations of the kernel's interface against the system's <linux/io_uring.h>, for every name that both
+// have. Where the header is older than a name, squall's value stands alone and is covered by the tests that use it.
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <linux/time_types.h>
+#include <linux/types.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+
+#include "squall/abi.hpp"
+
+namespace header {
+
+// A name that the header lacks is found out here, one namespace further out; one that it has hides this.
+constexpr long long absent = -1;
+constexpr long long IORING_OP_RENAMEAT = absent, IORING_OP_UNLINKAT = absent;
+constexpr long long IORING_REGISTER_ENABLE_RINGS = absent, IORING_REGISTER_RING_FDS = absent;
+constexpr long long IORING_UNREGISTER_RING_FDS = absent, IORING_REGISTER_SYNC_CANCEL = absent;
+constexpr long long IORING_REGISTER_BUFFERS = absent, IORING_UNREGISTER_BUFFERS = absent;
+constexpr long long IORING_REGISTER_FILES = absent, IORING_REGISTER_PROBE = absent;
+
+namespace system {
+
+#include <linux/io_uring.h>
+
+namespace abi = squall::abi;
+
+struct Pair {
+    const char* name;
+    long long ours;
+    long long theirs;
+};
+
+#define SQUALL_OP(ours, theirs) \
+    { #theirs, static_cast < long long>(abi::Op::ours), static_cast < long long>(theirs) }
+#define SQUALL_VALUE(ours, theirs) \
+    { #theirs, static_cast < long long>(abi::ours), static_cast < long long>(theirs) }
+
+constexpr Pair pairs[] = {
+    SQUALL_OP(nop, IORING_OP_NOP),
+    SQUALL_OP(fsync, IORING_OP_FSYNC),
+    SQUALL_OP(read_fixed, IORING_OP_READ_FIXED),
+    SQUALL_OP(write_fixed, IORING_OP_WRITE_FIXED),
+    SQUALL_OP(openat, IORING_OP_OPENAT),
+    SQUALL_OP(close, IORING_OP_CLOSE),
+    SQUALL_OP(statx, IORING_OP_STATX),
+    SQUALL_OP(read, IORING_OP_READ),
+    SQUALL_OP(write, IORING_OP_WRITE),
+    SQUALL_OP(renameat, IORING_OP_RENAMEAT),
+    SQUALL_OP(unlinkat, IORING_OP_UNLINKAT),
+    SQUALL_VALUE(register_buffers, IORING_REGISTER_BUFFERS),
+    SQUALL_VALUE(unregister_buffers, IORING_UNREGISTER_BUFFERS),
+    SQUALL_VALUE(register_files, IORING_REGISTER_FILES),
+    SQUALL_VALUE(register_probe, IORING_REGISTER_PROBE),
+    SQUALL_VALUE(register_enable_rings, IORING_REGISTER_ENABLE_RINGS),
+    SQUALL_VALUE(register_ring_fds, IORING_REGISTER_RING_FDS),
+    SQUALL_VALUE(unregister_ring_fds, IORING_UNREGISTER_RING_FDS),
+    SQUALL_VALUE(register_sync_cancel, IORING_REGISTER_SYNC_CANCEL),
+    SQUALL_VALUE(setup_sqpoll, IORING_SETUP_SQPOLL),
+    SQUALL_VALUE(setup_sq_aff, IORING_SETUP_SQ_AFF),
+    SQUALL_VALUE(setup_cqsize, IORING_SETUP_CQSIZE),
+    SQUALL_VALUE(setup_clamp, IORING_SETUP_CLAMP),
+    SQUALL_VALUE(setup_r_disabled, IORING_SETUP_R_DISABLED),
+#ifdef IORING_SETUP_SUBMIT_ALL
+    SQUALL_VALUE(setup_submit_all, IORING_SETUP_SUBMIT_ALL),
+#endif
+#ifdef IORING_SETUP_COOP_TASKRUN
+    SQUALL_VALUE(setup_coop_taskrun, IORING_SETUP_COOP_TASKRUN),
+    SQUALL_VALUE(setup_taskrun_flag, IORING_SETUP_TASKRUN_FLAG),
+    SQUALL_VALUE(sq_taskrun, IORING_SQ_TASKRUN),
+#endif
+#ifdef IORING_SETUP_SINGLE_ISSUER
+    SQUALL_VALUE(setup_single_issuer, IORING_SETUP_SINGLE_ISSUER),
+#endif
+#ifdef IORING_SETUP_DEFER_TASKRUN
+    SQUALL_VALUE(setup_defer_taskrun, IORING_SETUP_DEFER_TASKRUN),
+#endif
+#ifdef IORING_SETUP_NO_SQARRAY
+    SQUALL_VALUE(setup_no_sqarray, IORING_SETUP_NO_SQARRAY),
+#endif
+    SQUALL_VALUE(feat_single_mmap, IORING_FEAT_SINGLE_MMAP),
+    SQUALL_VALUE(feat_nodrop, IORING_FEAT_NODROP),
+    SQUALL_VALUE(feat_submit_stable, IORING_FEAT_SUBMIT_STABLE),
+#ifdef IORING_FEAT_SQPOLL_NONFIXED
+    SQUALL_VALUE(feat_sqpoll_nonfixed, IORING_FEAT_SQPOLL_NONFIXED),
+#endif
+#ifdef IORING_FEAT_EXT_ARG
+    SQUALL_VALUE(feat_ext_arg, IORING_FEAT_EXT_ARG),
+    SQUALL_VALUE(enter_ext_arg, IORING_ENTER_EXT_ARG),
+#endif
+    SQUALL_VALUE(enter_getevents, IORING_ENTER_GETEVENTS),
+    SQUALL_VALUE(enter_sq_wakeup, IORING_ENTER_SQ_WAKEUP),
+#ifdef IORING_ENTER_REGISTERED_RING
+    SQUALL_VALUE(enter_registered_ring, IORING_ENTER_REGISTERED_RING),
+#endif
+    SQUALL_VALUE(sq_need_wakeup, IORING_SQ_NEED_WAKEUP),
+    SQUALL_VALUE(sq_cq_overflow, IORING_SQ_CQ_OVERFLOW),
+    SQUALL_VALUE(off_sq_ring, IORING_OFF_SQ_RING),
+    SQUALL_VALUE(off_cq_ring, IORING_OFF_CQ_RING),
+    SQUALL_VALUE(off_sqes, IORING_OFF_SQES),
+    SQUALL_VALUE(fsync_datasync, IORING_FSYNC_DATASYNC),
+    SQUALL_VALUE(op_supported, IO_URING_OP_SUPPORTED),
+#ifdef IORING_ASYNC_CANCEL_ALL
+    SQUALL_VALUE(async_cancel_all, IORING_ASYNC_CANCEL_ALL),
+    SQUALL_VALUE(async_cancel_any, IORING_ASYNC_CANCEL_ANY),
+#endif
+};
+
+TEST(Abi, HasTheNumbersOfTheSystemHeader) {
+    unsigned compared = 0;
+    for (const Pair& pair : pairs) {
+        if (pair.theirs == absent) continue;
+        EXPECT_EQ(pair.ours, pair.theirs) << pair.name;
+        ++compared;
+    }
+    EXPECT_GE(compared, 30U) << "the header is that of a kernel older than any that squall runs on";
+}
+
+#define SQUALL_SAME_PLACE(ours, our_member, theirs, their_member)                      \
+    EXPECT_EQ(offsetof(abi::ours, our_member), offsetof(struct theirs, their_member)); \
+    EXPECT_EQ(sizeof(abi::ours::our_member), sizeof(theirs::their_member))
+
+TEST(Abi, HasTheLayoutOfTheSystemHeader) {
+    EXPECT_EQ(sizeof(abi::Sqe), sizeof(io_uring_sqe));
+    SQUALL_SAME_PLACE(Sqe, opcode, io_uring_sqe, opcode);
+    SQUALL_SAME_PLACE(Sqe, flags, io_uring_sqe, flags);
+    SQUALL_SAME_PLACE(Sqe, ioprio, io_uring_sqe, ioprio);
+    SQUALL_SAME_PLACE(Sqe, fd, io_uring_sqe, fd);
+    SQUALL_SAME_PLACE(Sqe, off, io_uring_sqe, off);
+    SQUALL_SAME_PLACE(Sqe, off, io_uring_sqe, addr2);
+    SQUALL_SAME_PLACE(Sqe, addr, io_uring_sqe, addr);
+    SQUALL_SAME_PLACE(Sqe, len, io_uring_sqe, len);
+    SQUALL_SAME_PLACE(Sqe, op_flags, io_uring_sqe, rw_flags);
+    SQUALL_SAME_PLACE(Sqe, op_flags, io_uring_sqe, open_flags);
+    SQUALL_SAME_PLACE(Sqe, op_flags, io_uring_sqe, fsync_flags);
+    SQUALL_SAME_PLACE(Sqe, op_flags, io_uring_sqe, statx_flags);
+    SQUALL_SAME_PLACE(Sqe, user_data, io_uring_sqe, user_data);
+    SQUALL_SAME_PLACE(Sqe, buf_index, io_uring_sqe, buf_index);
+    SQUALL_SAME_PLACE(Sqe, personality, io_uring_sqe, personality);
+    SQUALL_SAME_PLACE(Sqe, splice_fd_in, io_uring_sqe, splice_fd_in);
+
+    EXPECT_EQ(sizeof(abi::Cqe), sizeof(io_uring_cqe));
+    SQUALL_SAME_PLACE(Cqe, user_data, io_uring_cqe, user_data);
+    SQUALL_SAME_PLACE(Cqe, res, io_uring_cqe, res);
+    SQUALL_SAME_PLACE(Cqe, flags, io_uring_cqe, flags);
+
+    EXPECT_EQ(sizeof(abi::Params), sizeof(io_uring_params));
+    SQUALL_SAME_PLACE(Params, sq_entries, io_uring_params, sq_entries);
+    SQUALL_SAME_PLACE(Params, cq_entries, io_uring_params, cq_entries);
+    SQUALL_SAME_PLACE(Params, flags, io_uring_params, flags);
+    SQUALL_SAME_PLACE(Params, sq_thread_cpu, io_uring_params, sq_thread_cpu);
+    SQUALL_SAME_PLACE(Params, sq_thread_idle, io_uring_params, sq_thread_idle);
+    SQUALL_SAME_PLACE(Params, features, io_uring_params, features);
+    SQUALL_SAME_PLACE(Params, sq_off, io_uring_params, sq_off);
+    SQUALL_SAME_PLACE(Params, cq_off, io_uring_params, cq_off);
+
+    SQUALL_SAME_PLACE(SqRingOffsets, head, io_sqring_offsets, head);
+    SQUALL_SAME_PLACE(SqRingOffsets, tail, io_sqring_offsets, tail);
+    SQUALL_SAME_PLACE(SqRingOffsets, flags, io_sqring_offsets, flags);
+    SQUALL_SAME_PLACE(SqRingOffsets, array, io_sqring_offsets, array);
+    SQUALL_SAME_PLACE(CqRingOffsets, head, io_cqring_offsets, head);
+    SQUALL_SAME_PLACE(CqRingOffsets, tail, io_cqring_offsets, tail);
+    SQUALL_SAME_PLACE(CqRingOffsets, cqes, io_cqring_offsets, cqes);
+
+    EXPECT_EQ(sizeof(abi::ProbeOp), sizeof(io_uring_probe_op));
+    SQUALL_SAME_PLACE(ProbeOp, flags, io_uring_probe_op, flags);
+    SQUALL_SAME_PLACE(Probe, last_op, io_uring_probe, last_op);
+    EXPECT_EQ(offsetof(abi::Probe, ops), sizeof(io_uring_probe));
+
+    EXPECT_EQ(sizeof(abi::Timespec), sizeof(__kernel_timespec));
+    EXPECT_EQ(sizeof(abi::Iovec), sizeof(iovec));
+    EXPECT_EQ(offsetof(abi::Iovec, len), offsetof(iovec, iov_len));
+    EXPECT_EQ(sizeof(abi::GeteventsArg), sizeof(io_uring_getevents_arg));
+    SQUALL_SAME_PLACE(GeteventsArg, ts, io_uring_getevents_arg, ts);
+    EXPECT_EQ(sizeof(abi::RsrcUpdate), sizeof(io_uring_rsrc_update));
+    SQUALL_SAME_PLACE(RsrcUpdate, data, io_uring_rsrc_update, data);
+#ifdef IORING_SETUP_SINGLE_ISSUER  // 6.0 brought both
+    EXPECT_EQ(sizeof(abi::SyncCancelReg), sizeof(io_uring_sync_cancel_reg));
+    SQUALL_SAME_PLACE(SyncCancelReg, fd, io_uring_sync_cancel_reg, fd);
+    SQUALL_SAME_PLACE(SyncCancelReg, flags, io_uring_sync_cancel_reg, flags);
+    SQUALL_SAME_PLACE(SyncCancelReg, timeout, io_uring_sync_cancel_reg, timeout);
+#endif
+}
+
+}  // namespace system
+}  // namespace header

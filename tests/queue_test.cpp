@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+//
+// The SQ and CQ protocols over plain memory: no kernel. A thread plays the kernel's side where two sides matter, so that
+// TSan sees both ends of every barrier.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "squall/ring.hpp"
+
+namespace squall::detail {
+namespace {
+
+// What the kernel would have mapped: the words and arrays of one ring.
+struct FakeRing {
+    FakeRing(std::uint32_t sq_entries, std::uint32_t cq_entries, std::uint32_t start = 0)
+        : sq_head(start), sq_tail(start), cq_head(start), cq_tail(start), sqes(sq_entries), cqes(cq_entries) {}
+
+    SubmissionQueue submission_queue() {
+        return SubmissionQueue({&sq_head, &sq_tail, &sq_flags, sqes.data(), static_cast<std::uint32_t>(sqes.size())},
+                               sq_tail);
+    }
+    CompletionQueue completion_queue() {
+        return CompletionQueue({&cq_head, &cq_tail, cqes.data(), static_cast<std::uint32_t>(cqes.size())});
+    }
+    // The kernel's side: consumes all that is published and answers each SQE with its own user_data.
+    std::uint32_t consume() {
+        std::uint32_t head = load_relaxed(&sq_head);
+        const std::uint32_t tail = load_acquire(&sq_tail);
+        const std::uint32_t count = tail - head;
+        for (; head != tail; ++head) post(static_cast<std::uint64_t>(sqes[head % sqes.size()].user_data));
+        store_release(&sq_head, head);
+        return count;
+    }
+    void post(std::uint64_t token) {
+        const std::uint32_t tail = load_relaxed(&cq_tail);
+        ASSERT_LT(tail - load_acquire(&cq_head), cqes.size()) << "the CQ overflows";
+        cqes[tail % cqes.size()] = {token, static_cast<std::int32_t>(token & 0xffff), 0};
+        store_release(&cq_tail, tail + 1);
+    }
+
+    alignas(64) std::uint32_t sq_head;
+    alignas(64) std::uint32_t sq_tail;
+    alignas(64) std::uint32_t sq_flags = 0;
+    alignas(64) std::uint32_t cq_head;
+    alignas(64) std::uint32_t cq_tail;
+    std::vector<abi::SqeWords> sqes;
+    std::vector<Completion> cqes;
+};
+
+// The queue with the tail that its owner keeps.
+struct Producer {
+    explicit Producer(FakeRing& ring) : tail(ring.sq_tail), queue(ring.submission_queue()) {}
+    void push(std::uint64_t token) {
+        queue.slot(tail).user_data = abi::Word{token};
+        ++tail;
+    }
+    [[nodiscard]] bool full() const { return queue.full(tail); }
+    bool widen(std::uint32_t cq_room) { return queue.widen(tail, cq_room); }
+    [[nodiscard]] bool unflushed() const { return queue.unflushed(tail); }
+    void publish() { queue.publish(tail); }
+    [[nodiscard]] bool publish_and_check_sleep() { return queue.publish_and_check_sleep(tail); }
+    [[nodiscard]] std::uint32_t unconsumed() const { return queue.unconsumed(tail); }
+    void note_consumed() { queue.note_consumed(); }
+    void note_published() { queue.note_published(tail); }
+    std::uint32_t close(bool sqpoll) { return queue.close(tail, sqpoll); }
+
+    SubmissionQueue::Tail tail;
+    SubmissionQueue queue;
+};
+
+TEST(SubmissionQueue, IsFullUntilItWasAskedToLookForRoom) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    EXPECT_TRUE(sq.full());
+    EXPECT_TRUE(sq.widen(16));
+    EXPECT_FALSE(sq.full());
+}
+
+TEST(SubmissionQueue, TakesExactlyItsEntriesAtEverySize) {
+    for (std::uint32_t entries = 1; entries <= 32768; entries *= 2) {
+        FakeRing ring(entries, 2 * entries);
+        Producer sq(ring);
+        std::uint32_t taken = 0;
+        while (!sq.full() || sq.widen(2 * entries - taken)) {
+            sq.push(taken);
+            ASSERT_LE(++taken, entries);
+        }
+        EXPECT_EQ(taken, entries);
+        sq.publish();
+        EXPECT_EQ(ring.consume(), entries);
+        EXPECT_TRUE(sq.widen(entries));
+    }
+}
+
+TEST(SubmissionQueue, TakesNoMoreThanTheCompletionQueueHasRoomFor) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    EXPECT_TRUE(sq.widen(3));
+    for (unsigned i = 0; i < 3; ++i) sq.push(i);
+    EXPECT_TRUE(sq.full());
+    EXPECT_FALSE(sq.widen(0));
+    EXPECT_TRUE(sq.widen(1));
+    sq.push(3);
+    EXPECT_TRUE(sq.full());
+}
+
+TEST(SubmissionQueue, ShowsTheKernelNothingBeforeItIsPublished) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    ASSERT_TRUE(sq.widen(8));
+    sq.push(7);
+    EXPECT_TRUE(sq.unflushed());
+    EXPECT_EQ(ring.consume(), 0U);
+    sq.publish();
+    EXPECT_EQ(sq.unconsumed(), 1U);
+    EXPECT_EQ(ring.consume(), 1U);
+    sq.note_consumed();
+    EXPECT_FALSE(sq.unflushed());
+    EXPECT_EQ(sq.unconsumed(), 0U);
+}
+
+TEST(SubmissionQueue, KeepsWhatTheKernelLeft) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    ASSERT_TRUE(sq.widen(8));
+    for (unsigned i = 0; i < 5; ++i) sq.push(i);
+    sq.publish();
+    store_release(&ring.sq_head, 2U);  // the kernel took two of five
+    sq.note_consumed();
+    EXPECT_TRUE(sq.unflushed());
+    EXPECT_EQ(sq.unconsumed(), 3U);
+    EXPECT_EQ(sq.close(false), 3U);
+    EXPECT_FALSE(sq.unflushed());
+    EXPECT_TRUE(sq.full());
+}
+
+TEST(SubmissionQueue, DropsOnlyWhatAnSqpollThreadWasNotShown) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    ASSERT_TRUE(sq.widen(8));
+    for (unsigned i = 0; i < 3; ++i) sq.push(i);
+    EXPECT_FALSE(sq.publish_and_check_sleep());
+    for (unsigned i = 0; i < 2; ++i) sq.push(i);
+    EXPECT_EQ(sq.close(true), 2U);
+}
+
+TEST(SubmissionQueue, SaysWhenThePollerSleeps) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    EXPECT_FALSE(sq.publish_and_check_sleep());
+    store_release(&ring.sq_flags, abi::sq_need_wakeup | abi::sq_taskrun);
+    EXPECT_TRUE(sq.publish_and_check_sleep());
+    store_release(&ring.sq_flags, abi::sq_taskrun);
+    EXPECT_FALSE(sq.publish_and_check_sleep());
+}
+
+TEST(SubmissionQueue, StaysFullWhenItIsWiped) {
+    const SubmissionQueue wiped;
+    EXPECT_TRUE(wiped.full(0));
+    EXPECT_FALSE(wiped.unflushed(0));
+}
+
+TEST(SubmissionQueueDeathTest, RefusesAHeadThatOvertookTheTail) {
+    FakeRing ring(8, 16);
+    Producer sq(ring);
+    store_release(&ring.sq_head, 1U);
+    EXPECT_DEATH((void)sq.widen(8), "the SQ has 9 free slots of 8");
+}
+
+TEST(CompletionQueue, LendsInOrderAndReadsInPlace) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    ring.post(11);
+    ring.post(12);
+    Completions done(cq, cq.ready(), 0);
+    ASSERT_EQ(done.size(), 2U);
+    auto at = done.begin();
+    EXPECT_EQ(&*at, &ring.cqes[0]);
+    EXPECT_EQ(at->token, 11U);
+    EXPECT_EQ((++at)->token, 12U);
+    EXPECT_EQ(++at, done.end());
+}
+
+TEST(CompletionQueue, HandsTheSlotsBackOnlyWhenTheRangeDies) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    ring.post(1);
+    ring.post(2);
+    {
+        const Completions done(cq, cq.ready(), 0);
+        EXPECT_EQ(load_relaxed(&ring.cq_head), 0U);
+        EXPECT_EQ(cq.lent(), 2U);
+        EXPECT_EQ(cq.ready(), 0U);
+    }
+    EXPECT_EQ(load_relaxed(&ring.cq_head), 2U);
+    EXPECT_EQ(cq.lent(), 0U);
+}
+
+TEST(CompletionQueue, MovesARangeWithoutHandingBackTwice) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    ring.post(1);
+    Completions first(cq, cq.ready(), 0);
+    Completions second(std::move(first));
+    EXPECT_TRUE(cq.is_lent());
+    EXPECT_TRUE(first.empty());  // NOLINT: a moved-from range is empty
+    EXPECT_EQ(second.size(), 1U);
+    second = Completions(0);
+    EXPECT_FALSE(cq.is_lent());
+    EXPECT_EQ(load_relaxed(&ring.cq_head), 1U);
+}
+
+TEST(CompletionQueue, MayBeWalkedTwice) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    ring.post(1);
+    ring.post(2);
+    const Completions done(cq, cq.ready(), 0);
+    std::uint64_t sum = 0;
+    for (const Completion& completion : done) sum += completion.token;
+    for (const Completion& completion : done) sum += completion.token;
+    EXPECT_EQ(sum, 6U);
+}
+
+TEST(CompletionQueueDeathTest, RefusesASecondRangeWhileOneIsAlive) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    const Completions alive(cq, 0, 0);
+    EXPECT_DEATH(Completions(cq, 0, 0), "while an earlier Completions is alive");
+}
+
+TEST(CompletionQueueDeathTest, RefusesATailBeyondItsEntries) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    store_release(&ring.cq_tail, 5U);
+    EXPECT_DEATH((void)cq.ready(), "the CQ holds 5 completions and has 4 entries");
+}
+
+// Both ends of both queues, with indices that pass 2^32 on the way. `sleepy`: the stand-in behaves as an SQPOLL thread
+// that dozes off whenever it finds nothing, and must be woken.
+void run_against_a_kernel(bool sleepy) {
+    constexpr std::uint64_t total = 200'000;
+    FakeRing ring(16, 32, UINT32_MAX - 1000);
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> wakes_given{0};
+
+    std::thread kernel([&] {
+        std::uint64_t wakes_seen = 0;
+        while (!stop.load(std::memory_order_acquire)) {
+            if (ring.consume() > 0) continue;
+            if (!sleepy) {
+                std::this_thread::yield();
+                continue;
+            }
+            // As io_sq_thread: say that we sleep, look once more, and only then sleep.
+            SharedWord flags(ring.sq_flags);
+            flags.store(abi::sq_need_wakeup, std::memory_order_seq_cst);
+            if (SharedWord(ring.sq_tail).load(std::memory_order_seq_cst) == load_relaxed(&ring.sq_head)) {
+                while (wakes_given.load(std::memory_order_acquire) == wakes_seen &&
+                       !stop.load(std::memory_order_acquire))
+                    std::this_thread::yield();
+                wakes_seen = wakes_given.load(std::memory_order_acquire);
+            }
+            flags.store(0, std::memory_order_seq_cst);
+        }
+    });
+
+    Producer sq(ring);
+    CompletionQueue cq = ring.completion_queue();
+    std::uint64_t queued = 0;
+    std::uint64_t seen = 0;
+    while (seen < total) {
+        for (unsigned batch = 0; batch < 7 && queued < total; ++batch) {
+            const auto in_flight = static_cast<std::uint32_t>(queued - seen);
+            if (sq.full() && !sq.widen(cq.entries() - in_flight - cq.lent())) break;
+            sq.push(queued++);
+        }
+        if (sq.unflushed()) {
+            if (sleepy) {
+                if (sq.publish_and_check_sleep()) wakes_given.fetch_add(1, std::memory_order_release);
+                sq.note_published();
+            } else {
+                sq.publish();
+                sq.note_published();
+            }
+        }
+        const std::uint32_t ready = cq.ready();
+        const Completions done(cq, ready, 0);
+        for (const Completion& completion : done) {
+            ASSERT_EQ(completion.token, seen);
+            ASSERT_EQ(completion.res, static_cast<std::int32_t>(seen & 0xffff));
+            ++seen;
+        }
+        if (ready == 0) std::this_thread::yield();
+    }
+    stop.store(true, std::memory_order_release);
+    kernel.join();
+    EXPECT_EQ(queued, total);
+    EXPECT_EQ(wakes_given.load() > 0, sleepy);
+}
+
+TEST(Queues, LoseAndRepeatNothingAgainstAConcurrentKernel) { run_against_a_kernel(false); }
+TEST(Queues, LoseNoWakeUpAgainstAKernelThreadThatDozesOff) { run_against_a_kernel(true); }
+
+}  // namespace
+}  // namespace squall::detail

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+//
+// Replaces lib/sys.cpp in the test programs: see seam.hpp.
+#include "seam.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <memory>
+
+namespace squall::test {
+
+namespace {
+
+std::array<std::atomic<std::uint64_t>, 1024> counts;
+Intercept::Answer* current = nullptr;
+
+}  // namespace
+
+long real(const Call& call) noexcept {
+    const long result =
+        ::syscall(call.number, call.args[0], call.args[1], call.args[2], call.args[3], call.args[4], call.args[5]);
+    return result == -1 ? -errno : result;
+}
+
+std::uint64_t calls_made(long number) { return counts.at(static_cast<std::size_t>(number)).load(); }
+
+std::uint64_t calls_made() {
+    std::uint64_t sum = 0;
+    for (const auto& count : counts) sum += count.load();
+    return sum;
+}
+
+Intercept::Intercept(Answer answer) { current = new Answer(std::move(answer)); }
+
+Intercept::~Intercept() {
+    delete current;
+    current = nullptr;
+}
+
+Intercept::Answer refuse(long number, long result, int times) {
+    return [number, result, left = times](Call& call) mutable -> std::optional<long> {
+        if (call.number != number || left == 0) return std::nullopt;
+        --left;
+        return result;
+    };
+}
+
+}  // namespace squall::test
+
+long squall::sys::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
+                       std::uintptr_t e, std::uintptr_t f) noexcept {
+    using namespace squall::test;
+    counts[static_cast<std::size_t>(number)].fetch_add(1, std::memory_order_relaxed);
+    Call made{number, {a, b, c, d, e, f}};
+    if (current)
+        if (const auto answer = (*current)(made)) return *answer;
+    return real(made);
+}

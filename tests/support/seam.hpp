@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// The tests' end of the seam in lib/sys.hpp: every system call that squall makes in a test program passes through here,
+// is counted, and may be answered by the test in the kernel's place. What is not intercepted goes to the real kernel.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "sys.hpp"
+
+namespace squall::test {
+
+struct Call {
+    long number;
+    std::uintptr_t args[6];
+};
+
+// Asks the kernel.
+long real(const Call& call) noexcept;
+
+// Calls of one number, or of all, since the program began.
+std::uint64_t calls_made(long number);
+std::uint64_t calls_made();
+
+// The names that the tests use for the three calls that matter most.
+inline constexpr long nr_setup = sys::nr_io_uring_setup;
+inline constexpr long nr_enter = sys::nr_io_uring_enter;
+inline constexpr long nr_register = sys::nr_io_uring_register;
+
+// While it lives, `answer` sees every call first: a value is the answer, nothing lets the kernel answer. It may change
+// the arguments. One at a time; on the thread that makes the calls.
+class Intercept {
+public:
+    using Answer = std::function<std::optional<long>(Call&)>;
+    explicit Intercept(Answer answer);
+    ~Intercept();
+    Intercept(const Intercept&) = delete;
+    Intercept& operator=(const Intercept&) = delete;
+};
+
+// Answers the next `times` calls of `number` with `result`, which are not made; then the kernel is asked again.
+Intercept::Answer refuse(long number, long result, int times = 1 << 30);
+
+}  // namespace squall::test

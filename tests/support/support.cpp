@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+//
+// See support.hpp.
+#include "support.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <new>
+#include <utility>
+
+namespace {
+std::atomic<std::uint64_t> allocations{0};
+}
+
+// Counted, then as usual. The sanitizers still see malloc and free.
+void* operator new(std::size_t bytes) {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    if (void* const memory = std::malloc(bytes != 0 ? bytes : 1)) return memory;
+    std::abort();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace squall::test {
+
+std::uint64_t allocations_made() { return allocations.load(); }
+
+TempDir::TempDir() {
+    // Not /tmp, which may be a tmpfs without O_DIRECT.
+    const char* const base = std::getenv("SQUALL_TEST_DIR");
+    path_ = std::string(base ? base : "/var/tmp") + "/squall-test-XXXXXX";
+    if (!::mkdtemp(path_.data())) {
+        std::perror(path_.c_str());
+        std::abort();
+    }
+}
+TempDir::~TempDir() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+}
+
+Fd::~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+}
+
+Pipe::Pipe() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
+    read_end = ends[0];
+    write_end = ends[1];
+}
+Pipe::~Pipe() {
+    ::close(read_end);
+    if (write_end >= 0) ::close(write_end);
+}
+
+Io make_io(const IoOptions& options) {
+    auto io = Io::create(options);
+    if (!io) {
+        std::fprintf(stderr, "%s\n", io.error().message().c_str());
+        std::abort();
+    }
+    return std::move(io).value();
+}
+
+BufferArena make_arena(const ArenaOptions& options) {
+    auto arena = BufferArena::create(options);
+    if (!arena) {
+        std::fprintf(stderr, "%s\n", arena.error().message().c_str());
+        std::abort();
+    }
+    return std::move(arena).value();
+}
+
+std::int32_t result_of(Io& io, bool queued) {
+    EXPECT_TRUE(queued);
+    EXPECT_EQ(io.in_flight(), 1U);
+    const Completions done = io.park();
+    EXPECT_FALSE(done.error()) << done.error().message();
+    EXPECT_EQ(done.size(), 1U);
+    return done.empty() ? INT32_MIN : done.begin()->res;
+}
+
+std::vector<Completion> drain(Io& io) {
+    std::vector<Completion> all;
+    while (io.in_flight() > 0) {
+        const Completions done = io.park();
+        EXPECT_FALSE(done.error()) << done.error().message();
+        if (done.error()) break;
+        all.insert(all.end(), done.begin(), done.end());
+    }
+    return all;
+}
+
+namespace {
+std::byte pattern(std::uint64_t at, std::uint64_t seed) {
+    std::uint64_t x = (at / 8 + 1) * 0x9e3779b97f4a7c15ULL ^ (seed + 1) * 0xbf58476d1ce4e5b9ULL;
+    x ^= x >> 29;
+    return static_cast<std::byte>(x >> (at % 8 * 8));
+}
+}  // namespace
+
+void fill_pattern(std::span<std::byte> bytes, std::uint64_t offset, std::uint64_t seed) {
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = pattern(offset + i, seed);
+}
+
+std::ptrdiff_t find_wrong(std::span<const std::byte> bytes, std::uint64_t offset, std::uint64_t seed) {
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+        if (bytes[i] != pattern(offset + i, seed)) return static_cast<std::ptrdiff_t>(i);
+    return -1;
+}
+
+void write_file(const std::string& path, std::span<const std::byte> bytes) {
+    std::ofstream file(path, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    ASSERT_TRUE(file.good()) << path;
+}
+
+std::vector<std::byte> read_file(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    const std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const auto bytes = std::as_bytes(std::span(content));
+    return {bytes.begin(), bytes.end()};
+}
+
+std::string name_of(Mode mode) {
+    return mode == Mode::deferred ? "deferred" : mode == Mode::plain ? "plain" : "sqpoll";
+}
+
+std::size_t mappings_now() {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t count = 0;
+    for (std::string line; std::getline(maps, line);) ++count;
+    return count;
+}
+
+std::size_t descriptors_now() {
+    std::size_t count = 0;
+    DIR* const dir = ::opendir("/proc/self/fd");
+    while (::readdir(dir)) ++count;
+    ::closedir(dir);
+    return count;
+}
+
+}  // namespace squall::test

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+//
+// What the tests share: a temp directory that cleans up, an Io that must come to be, one operation run to its end, bytes
+// that say where they belong, and the count of allocations.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "squall/squall.hpp"
+
+namespace squall::test {
+
+// A directory of its own, removed with all that is in it.
+class TempDir {
+public:
+    TempDir();
+    ~TempDir();
+    TempDir(const TempDir&) = delete;
+    TempDir& operator=(const TempDir&) = delete;
+    [[nodiscard]] const std::string& path() const { return path_; }
+    [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+private:
+    std::string path_;
+};
+
+// A file descriptor that closes itself.
+class Fd {
+public:
+    explicit Fd(int fd) : fd_(fd) {}
+    ~Fd();
+    Fd(const Fd&) = delete;
+    Fd& operator=(const Fd&) = delete;
+    operator int() const { return fd_; }
+
+private:
+    int fd_;
+};
+
+struct Pipe {
+    Pipe();
+    ~Pipe();
+    int read_end = -1;
+    int write_end = -1;
+};
+
+// Ends the program with the message where the library refuses: for tests that are about something else.
+Io make_io(const IoOptions& options = {});
+BufferArena make_arena(const ArenaOptions& options = {});
+
+// Parks until the operation just queued has completed, alone, and returns its result. `queued` must be true.
+std::int32_t result_of(Io& io, bool queued);
+// Reaps until nothing is in flight; the completions in their order.
+std::vector<Completion> drain(Io& io);
+
+// Fills and checks bytes that depend on `seed` and their distance from `offset`, so that a byte in a wrong place shows.
+void fill_pattern(std::span<std::byte> bytes, std::uint64_t offset, std::uint64_t seed = 0);
+// Where the first wrong byte is, or -1.
+std::ptrdiff_t find_wrong(std::span<const std::byte> bytes, std::uint64_t offset, std::uint64_t seed = 0);
+
+void write_file(const std::string& path, std::span<const std::byte> bytes);
+std::vector<std::byte> read_file(const std::string& path);
+
+// Calls of operator new since the program began, in all threads.
+std::uint64_t allocations_made();
+
+std::string name_of(Mode mode);
+
+// The numbers that the page of one process's memory map holds: lines of /proc/self/maps, and open descriptors.
+std::size_t mappings_now();
+std::size_t descriptors_now();
+
+}  // namespace squall::test
