@@ -474,8 +474,11 @@ bool Ring::close_and_wait() noexcept {
     if (status >= 0) {
         unmap();
         struct pollfd hang_up = {ends[0], 0, 0};
-        while (sys::ppoll(&hang_up, 1, nullptr) < 1) {
-        }
+        int seen = 0;
+        do {
+            seen = sys::ppoll(&hang_up, 1, nullptr);
+            SQUALL_ASSERT(seen >= 0 || seen == -EINTR, "waiting for the kernel to let go of a ring failed: errno %d", -seen);
+        } while (seen <= 0);
     }
     sys::close(ends[0]);
     return status >= 0;

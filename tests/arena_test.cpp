@@ -219,43 +219,6 @@ TEST(Arena, FallsBackToBasePagesWhenNoHugeOnesCanBeHad) {
     EXPECT_TRUE(arena.acquire());
 }
 
-// Reserving pages is the operator's act, and this is the operator's machine for as long as the test runs.
-class ReservedHugePages {
-public:
-    explicit ReservedHugePages(int pages) {
-        std::ifstream(path) >> before_;
-        std::ofstream(path) << before_ + pages << std::flush;
-        int now = 0;
-        std::ifstream(path) >> now;
-        reserved_ = now >= before_ + pages;
-    }
-    ~ReservedHugePages() { std::ofstream(path) << before_ << std::flush; }
-    ReservedHugePages(const ReservedHugePages&) = delete;
-    ReservedHugePages& operator=(const ReservedHugePages&) = delete;
-    [[nodiscard]] bool reserved() const { return reserved_; }
-
-private:
-    static constexpr const char* path = "/proc/sys/vm/nr_hugepages";
-    int before_ = 0;
-    bool reserved_ = false;
-};
-
-TEST(Arena, UsesReservedHugePages) {
-    const ReservedHugePages pages(4);
-    if (!pages.reserved()) GTEST_SKIP() << "huge pages cannot be reserved here (vm.nr_hugepages)";
-    {
-        BufferArena arena = make_arena({.buffer_size = 4096, .count = 2048, .pages = Pages::hugetlb});
-        EXPECT_EQ(arena.pages(), Pages::hugetlb);
-        EXPECT_EQ(arena.page_size(), 2U << 20);
-        auto buffer = arena.acquire();
-        std::memset(buffer->data(), 1, buffer->size());
-    }
-    const auto too_many = BufferArena::create({.buffer_size = 1UL << 30, .count = 1000, .pages = Pages::hugetlb});
-    ASSERT_FALSE(too_many);
-    EXPECT_NE(too_many.error().message().find("the arena needs 512000 of 2048 KiB"), std::string::npos)
-        << too_many.error().message();
-}
-
 TEST(Arena, MayBeUsedFromManyThreadsAtOnce) {
     BufferArena arena = make_arena({.buffer_size = 512, .count = 64});
     std::vector<std::thread> threads;

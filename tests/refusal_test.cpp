@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+//
+// What the world refuses, for real where a process can bring it about by itself (limits, seccomp, other users), else
+// through the seam: each refusal is recognised, explained, and leaves nothing behind. machine_test.cpp has those that
+// take the whole machine.
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include "seam.hpp"
+#include "support.hpp"
+
+namespace squall {
+namespace {
+
+using namespace test;
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// Runs `body` in a child process, which may restrict itself as it likes, and returns what it returned.
+template <class Body>
+std::string in_child(Body body) {
+    int ends[2];
+    EXPECT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const std::string said = body();
+        const ssize_t written = ::write(ends[1], said.data(), said.size());
+        ::_exit(written == static_cast<ssize_t>(said.size()) && !testing::Test::HasFailure() ? 0 : 1);
+    }
+    ::close(ends[1]);
+    std::string said;
+    char piece[512];
+    for (ssize_t got; (got = ::read(ends[0], piece, sizeof(piece))) > 0;)
+        said.append(piece, static_cast<std::size_t>(got));
+    ::close(ends[0]);
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0) << "the child failed, having said: " << said;
+    return said;
+}
+
+std::string message_of(const IoOptions& options, int code) {
+    const auto io = Io::create(options);
+    EXPECT_FALSE(io);
+    if (io) return "it was not refused";
+    EXPECT_EQ(io.error().code(), code) << io.error().message();
+    return io.error().message();
+}
+
+// From now on system call `number` answers `code`, for this thread and its children, as a container's filter does.
+void refuse_by_seccomp(long number, int code) {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(code)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    sock_fprog filter{4, program};
+    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+void become_nobody() {
+    if (::geteuid() != 0) return;
+    ASSERT_EQ(::setgroups(0, nullptr), 0);
+    ASSERT_EQ(::setgid(65534), 0);
+    ASSERT_EQ(::setuid(65534), 0);
+}
+
+// --- What the caller asks for ---------------------------------------------------------------------------------------
+
+TEST(Refusal, NamesTheValueAndTheRuleOfAnOptionOutOfRange) {
+    EXPECT_TRUE(
+        contains(message_of({.entries = 0}, EINVAL), "entries is 0: EINVAL (Invalid argument): it must be 1 to 32768"));
+    EXPECT_TRUE(contains(message_of({.entries = 32769}, EINVAL), "entries is 32769"));
+    EXPECT_TRUE(contains(message_of({.entries = UINT32_MAX}, EINVAL), "entries is 4294967295"));
+    EXPECT_TRUE(contains(message_of({.entries = 100, .completion_entries = 64}, EINVAL), "completion_entries is 64"));
+    EXPECT_TRUE(contains(message_of({.entries = 100, .completion_entries = 127}, EINVAL), "128 (entries, rounded up"));
+    EXPECT_TRUE(contains(message_of({.completion_entries = 65537}, EINVAL), "to 65536"));
+    EXPECT_TRUE(contains(message_of({.mode = static_cast<Mode>(77)}, EINVAL), "mode is 77"));
+    EXPECT_TRUE(contains(message_of({.mode = Mode::sqpoll, .sqpoll_idle = std::chrono::milliseconds(0)}, EINVAL),
+                         "sqpoll_idle is 0 ms"));
+    EXPECT_TRUE(contains(message_of({.mode = Mode::sqpoll, .sqpoll_idle = std::chrono::milliseconds(-3)}, EINVAL),
+                         "sqpoll_idle is -3 ms"));
+    EXPECT_TRUE(contains(message_of({.mode = Mode::sqpoll, .sqpoll_cpu = 100'000}, EINVAL), "sqpoll_cpu is 100000"));
+}
+
+TEST(Refusal, TakesTheLargestAndTheSmallestRings) {
+    EXPECT_EQ(make_io({.entries = 1}).features().sq_entries, 1U);
+    const Io largest = make_io({.entries = 32768});
+    EXPECT_EQ(largest.features().sq_entries, 32768U);
+    EXPECT_EQ(largest.features().cq_entries, 65536U);
+    EXPECT_EQ(make_io({.entries = 100}).features().sq_entries, 128U);
+    EXPECT_EQ(make_io({.entries = 100, .completion_entries = 128}).features().cq_entries, 128U);
+    EXPECT_EQ(make_io({.entries = 4, .completion_entries = 1000}).features().cq_entries, 1024U);
+}
+
+TEST(RefusalDeathTest, AbortsOnAnArenaThatWasMovedFrom) {
+    BufferArena arena = make_arena();
+    const BufferArena moved = std::move(arena);
+    EXPECT_DEATH((void)Io::create({.arena = &arena}), "was moved from");
+}
+
+// --- What the operator forbids --------------------------------------------------------------------------------------
+
+TEST(Refusal, RecognisesASeccompFilter) {
+    const std::string said = in_child([] {
+        refuse_by_seccomp(nr_setup, EPERM);
+        return message_of({}, EPERM);
+    });
+    EXPECT_TRUE(contains(said, "io_uring_setup(entries=256, mode=deferred): EPERM")) << said;
+    EXPECT_TRUE(contains(said, "a seccomp filter")) << said;
+    EXPECT_TRUE(contains(said, "allow io_uring_setup, io_uring_enter and io_uring_register")) << said;
+}
+
+TEST(Refusal, RecognisesAKernelWithoutIoUring) {
+    const std::string said = in_child([] {
+        refuse_by_seccomp(nr_setup, ENOSYS);
+        return message_of({}, ENOSYS);
+    });
+    EXPECT_TRUE(contains(said, "this kernel has no io_uring")) << said;
+}
+
+TEST(Refusal, RecognisesAFilterThatRefusesRegistering) {
+    for (const int code : {EPERM, ENOSYS}) {
+        const std::string said = in_child([code] {
+            refuse_by_seccomp(nr_register, code);
+            return message_of({}, code);
+        });
+        EXPECT_TRUE(contains(said, "io_uring_register(IORING_REGISTER_PROBE)")) << said;
+        EXPECT_TRUE(contains(said, "seccomp filter")) << said;
+    }
+}
+
+TEST(Refusal, RecognisesAFilterThatComesDownInTheMiddle) {
+    for (const Mode mode : {Mode::deferred, Mode::plain}) {
+        const std::string said = in_child([mode] {
+            Io io = make_io({.entries = 8, .mode = mode});
+            EXPECT_EQ(result_of(io, io.nop(1)), 0);
+            refuse_by_seccomp(nr_enter, EPERM);
+            EXPECT_TRUE(io.nop(2));
+            const Completions done = io.park();
+            EXPECT_EQ(done.error().code(), EPERM);
+            EXPECT_EQ(io.in_flight(), 1U);
+            return done.error().message();
+        });
+        EXPECT_TRUE(contains(said, "now refuses io_uring_enter")) << said;
+    }
+}
+
+TEST(Refusal, TellsTheTwoSettingsOfTheSysctlApart) {
+    for (const char value : {'1', '2'}) {
+        const Intercept switched_off([value](Call& call) -> std::optional<long> {
+            if (call.number == nr_setup) return -EPERM;
+            if (call.number != SYS_read) return std::nullopt;
+            *reinterpret_cast<char*>(call.args[1]) = value;
+            return 1;
+        });
+        const std::string said = message_of({}, EPERM);
+        EXPECT_TRUE(contains(said, std::string("kernel.io_uring_disabled=") + value)) << said;
+    }
+}
+
+// --- Limits ---------------------------------------------------------------------------------------------------------
+
+TEST(Refusal, SaysTheNeedAndTheLimitOfLockedMemory) {
+    const std::string said = in_child([] {
+        BufferArena arena = make_arena({.buffer_size = 1 << 20, .count = 16});
+        const rlimit limit{8 << 20, 8 << 20};
+        EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+        become_nobody();
+        return message_of({.arena = &arena}, ENOMEM);
+    });
+    EXPECT_TRUE(contains(said, "16777216 bytes")) << said;
+    EXPECT_TRUE(contains(said, "RLIMIT_MEMLOCK is 8388608")) << said;
+    EXPECT_TRUE(contains(said, "ulimit -l")) << said;
+}
+
+TEST(Refusal, SaysWhenDescriptorsAreUsedUp) {
+    const std::string said = in_child([] {
+        const int next = ::dup(0);
+        const rlimit limit{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+        ::close(next);
+        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+        return message_of({}, EMFILE);
+    });
+    EXPECT_TRUE(contains(said, "RLIMIT_NOFILE is ")) << said;
+    EXPECT_TRUE(contains(said, "ulimit -n")) << said;
+}
+
+TEST(Refusal, DeliversAnOpenThatFindsNoDescriptor) {
+    const std::string said = in_child([] {
+        Io io = make_io({.entries = 4});
+        const int next = ::dup(0);
+        const rlimit limit{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+        ::close(next);
+        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+        EXPECT_TRUE(io.open("/", {.read = true}, 1));
+        const Completions done = io.park();
+        EXPECT_EQ(done.begin()->res, -EMFILE);
+        return done.begin()->error().message();
+    });
+    EXPECT_TRUE(contains(said, "RLIMIT_NOFILE")) << said;
+}
+
+TEST(Refusal, ExplainsEveryErrnoOfSetup) {
+    for (int code = 1; code < 134; ++code) {
+        const Intercept refused(refuse(nr_setup, -code));
+        const auto io = Io::create();
+        ASSERT_FALSE(io);
+        EXPECT_EQ(io.error().code(), code);
+        EXPECT_TRUE(contains(io.error().message(), "io_uring_setup(entries=256, mode=deferred)"));
+    }
+    const auto advice = [](int code) {
+        const Intercept refused(refuse(nr_setup, -code));
+        return Io::create().error().message();
+    };
+    EXPECT_TRUE(contains(advice(ENFILE), "fs.file-max"));
+    EXPECT_TRUE(contains(advice(ENOMEM), "memory"));
+    EXPECT_TRUE(contains(advice(EINVAL), "Linux 5.11 or newer"));
+}
+
+// --- What the kernel lacks ------------------------------------------------------------------------------------------
+
+TEST(Refusal, NamesTheOperationThatTheKernelLacks) {
+    struct Lacking {
+        abi::Op op;
+        const char* name;
+    };
+    for (const Lacking& lacking :
+         {Lacking{abi::Op::renameat, "IORING_OP_RENAMEAT"}, Lacking{abi::Op::unlinkat, "IORING_OP_UNLINKAT"},
+          Lacking{abi::Op::statx, "IORING_OP_STATX"}, Lacking{abi::Op::read, "IORING_OP_READ"}}) {
+        for (const bool unknown : {false, true}) {
+            const Intercept old_kernel([&](Call& call) -> std::optional<long> {
+                if (call.number != nr_register || call.args[1] != abi::register_probe) return std::nullopt;
+                const long result = real(call);
+                auto* const probe = reinterpret_cast<abi::Probe*>(call.args[2]);
+                const auto op = static_cast<std::uint8_t>(lacking.op);
+                if (unknown)
+                    probe->last_op = static_cast<std::uint8_t>(op - 1);
+                else
+                    probe->ops[op].flags = 0;
+                return result;
+            });
+            const std::string said = message_of({}, EOPNOTSUPP);
+            EXPECT_TRUE(contains(said, unknown ? "IORING_OP_" : lacking.name)) << said;
+        }
+    }
+}
+
+TEST(Refusal, NamesTheFeatureThatTheKernelLacks) {
+    struct Lacking {
+        std::uint32_t bit;
+        const char* name;
+        Mode mode;
+    };
+    for (const Lacking& lacking : {Lacking{abi::feat_nodrop, "IORING_FEAT_NODROP", Mode::deferred},
+                                   Lacking{abi::feat_submit_stable, "IORING_FEAT_SUBMIT_STABLE", Mode::plain},
+                                   Lacking{abi::feat_ext_arg, "IORING_FEAT_EXT_ARG", Mode::deferred},
+                                   Lacking{abi::feat_sqpoll_nonfixed, "IORING_FEAT_SQPOLL_NONFIXED", Mode::sqpoll}}) {
+        const Intercept old_kernel([&](Call& call) -> std::optional<long> {
+            if (call.number != nr_setup) return std::nullopt;
+            const long fd = real(call);
+            reinterpret_cast<abi::Params*>(call.args[1])->features &= ~lacking.bit;
+            return fd;
+        });
+        EXPECT_TRUE(contains(message_of({.mode = lacking.mode}, EOPNOTSUPP), lacking.name));
+    }
+}
+
+// A kernel of the past: set-up flags that it does not know are EINVAL.
+struct OldKernel {
+    const char* version;
+    std::uint32_t unknown;
+    std::uint32_t deferred_gets;  // of the flags that a kernel may lack, with Mode::deferred
+};
+constexpr std::uint32_t optional_flags = abi::setup_submit_all | abi::setup_coop_taskrun | abi::setup_taskrun_flag |
+                                         abi::setup_single_issuer | abi::setup_defer_taskrun | abi::setup_no_sqarray;
+constexpr std::uint32_t since_5_18 = abi::setup_submit_all;
+constexpr std::uint32_t since_5_19 = abi::setup_coop_taskrun | abi::setup_taskrun_flag;
+class OldKernelTest : public testing::TestWithParam<OldKernel> {};
+INSTANTIATE_TEST_SUITE_P(
+    Ladder, OldKernelTest,
+    testing::Values(OldKernel{"5_10", optional_flags, 0}, OldKernel{"5_18", optional_flags & ~since_5_18, since_5_18},
+                    OldKernel{"5_19", optional_flags & ~(since_5_18 | since_5_19), since_5_18 | since_5_19},
+                    OldKernel{"6_0", abi::setup_defer_taskrun | abi::setup_no_sqarray,
+                              since_5_18 | since_5_19 | abi::setup_single_issuer},
+                    OldKernel{
+                        "6_1", abi::setup_no_sqarray,
+                        since_5_18 | abi::setup_taskrun_flag | abi::setup_single_issuer | abi::setup_defer_taskrun},
+                    OldKernel{"6_6", 0,
+                              since_5_18 | abi::setup_taskrun_flag | abi::setup_single_issuer |
+                                  abi::setup_defer_taskrun | abi::setup_no_sqarray}),
+    [](const auto& test) { return test.param.version; });
+
+TEST_P(OldKernelTest, GetsTheBestThatItHasAndNothingLess) {
+    const Intercept old([](Call& call) -> std::optional<long> {
+        if (call.number != nr_setup) return std::nullopt;
+        const auto flags = reinterpret_cast<abi::Params*>(call.args[1])->flags;
+        return (flags & GetParam().unknown) != 0 ? std::optional<long>(-EINVAL) : std::nullopt;
+    });
+    for (const Mode mode : {Mode::deferred, Mode::plain, Mode::sqpoll}) {
+        const TempDir dir;
+        Io io = make_io({.entries = 8, .mode = mode});
+        const Features& features = io.features();
+        EXPECT_EQ(features.mode, mode);
+        EXPECT_EQ(features.setup_flags & GetParam().unknown, 0U);
+        if (mode == Mode::deferred) {
+            EXPECT_EQ(features.setup_flags & optional_flags, GetParam().deferred_gets);
+        }
+        EXPECT_EQ(features.single_issuer, (features.setup_flags & abi::setup_single_issuer) != 0);
+        EXPECT_EQ(features.deferred_taskrun, (features.setup_flags & abi::setup_defer_taskrun) != 0);
+        EXPECT_EQ(features.taskrun_flag, (features.setup_flags & abi::setup_taskrun_flag) != 0);
+        EXPECT_EQ(features.no_sqarray, (features.setup_flags & abi::setup_no_sqarray) != 0);
+        EXPECT_EQ(features.setup_flags_asked & abi::setup_no_sqarray, abi::setup_no_sqarray);
+
+        const Fd file(result_of(io, io.open(dir.file("f").c_str(), {.read = true, .write = true, .create = true}, 1)));
+        std::vector<std::byte> bytes(10'000);
+        fill_pattern(bytes, 0);
+        EXPECT_EQ(result_of(io, io.write(file, bytes, 0, 2)), 10'000);
+        std::fill(bytes.begin(), bytes.end(), std::byte{});
+        EXPECT_EQ(result_of(io, io.read(file, bytes, 0, 3)), 10'000);
+        EXPECT_EQ(find_wrong(bytes, 0), -1);
+        // Some of a batch fail, and go round the ring more than once: no completion is lost on any rung.
+        unsigned completed = 0;
+        for (int round = 0; round < 50; ++round) {
+            for (int i = 0; i < 8; ++i) ASSERT_TRUE(i % 3 == 0 ? io.read(-1, bytes, 0, 4) : io.nop(5));
+            completed += static_cast<unsigned>(drain(io).size());
+        }
+        EXPECT_EQ(completed, 400U);
+        const Pipe pipe;
+        ASSERT_TRUE(io.read(pipe.read_end, bytes, UINT64_MAX, 6));
+        (void)io.poll();
+        EXPECT_EQ(io.park(std::chrono::milliseconds(5)).size(), 0U);
+    }
+}
+
+TEST(Refusal, MapsTheTwoRingsApartWhereTheKernelDoesNotJoinThem) {
+    int mappings = 0;
+    const Intercept before_5_4([&](Call& call) -> std::optional<long> {
+        if (call.number == SYS_mmap && call.args[5] == abi::off_cq_ring) ++mappings;
+        if (call.number != nr_setup) return std::nullopt;
+        const long fd = real(call);
+        reinterpret_cast<abi::Params*>(call.args[1])->features &= ~abi::feat_single_mmap;
+        return fd;
+    });
+    Io io = make_io({.entries = 8});
+    EXPECT_EQ(mappings, 1);
+    for (Token token = 0; token < 100; ++token) ASSERT_EQ(result_of(io, io.nop(token)), 0);
+}
+
+TEST(Refusal, DoesWithoutARegisteredRing) {
+    const Intercept before_5_18([](Call& call) -> std::optional<long> {
+        return call.number == nr_register && call.args[1] == abi::register_ring_fds ? std::optional<long>(-EINVAL)
+                                                                                    : std::nullopt;
+    });
+    Io io = make_io({.entries = 8});
+    EXPECT_EQ(result_of(io, io.nop(1)), 0);
+    EXPECT_FALSE(io.features().registered_ring);
+}
+
+TEST(Refusal, TriesAgainToEnableARingThatCouldNotBe) {
+    Io io = make_io({.entries = 8});
+    ASSERT_TRUE(io.nop(1));
+    {
+        const Intercept refused(refuse(nr_register, -EPERM));
+        EXPECT_EQ(io.poll().error().code(), EPERM);
+    }
+    EXPECT_EQ(drain(io).size(), 1U);
+}
+
+// --- Nothing is left behind -----------------------------------------------------------------------------------------
+
+TEST(Refusal, LeavesNothingBehindWhicheverCallOfCreateFails) {
+    BufferArena arena = make_arena({.count = 4});
+    for (const Mode mode : {Mode::deferred, Mode::plain, Mode::sqpoll}) {
+        { Io warm_up = make_io({.entries = 4, .mode = mode, .arena = &arena}); }
+        for (const int code : {EINVAL, ENOMEM, EPERM, EMFILE, EFAULT, EBUSY}) {
+            const std::size_t descriptors = descriptors_now();
+            const std::size_t mappings = mappings_now();
+            for (int nth = 0; nth < 100; ++nth) {
+                int calls = 0;
+                const auto create = [&] {
+                    const Intercept nth_fails([&](Call& call) -> std::optional<long> {
+                        const bool cleans_up = call.number == SYS_munmap || call.number == SYS_close;
+                        return !cleans_up && calls++ == nth ? std::optional<long>(-code) : std::nullopt;
+                    });
+                    return Io::create({.entries = 4, .mode = mode, .arena = &arena});
+                };
+                {
+                    auto io = create();
+                    if (io) {
+                        EXPECT_EQ(result_of(*io, io->nop(1)), 0);
+                    } else {
+                        EXPECT_FALSE(io.error().message().empty());
+                    }
+                }
+                ASSERT_EQ(descriptors_now(), descriptors) << "call " << nth << " failed with " << code;
+                ASSERT_EQ(mappings_now(), mappings) << "call " << nth << " failed with " << code;
+                if (calls <= nth) break;
+            }
+        }
+    }
+    // The arena is free to go, so no failed ring still counts as its user.
+}
+
+}  // namespace
+}  // namespace squall
