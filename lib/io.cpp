@@ -39,7 +39,13 @@ std::uint64_t keep(char* slot, const char* path) noexcept {
     return address(slot);
 }
 
-std::string quoted(const char* path) { return path ? "\"" + std::string(path) + "\"" : "(null)"; }
+std::string quoted(const char* path) {
+    if (!path) return "(null)";
+    std::string text(1, '"');
+    text += path;
+    text += '"';
+    return text;
+}
 
 Result<struct ::statx> stat_of(int fd, unsigned mask, const char* doing) {
     struct ::statx found {};

@@ -115,7 +115,8 @@ TEST_F(EdgesTest, LeavesNonsenseToTheKernel) {
     for (std::byte* const at : {first, end - 1, static_cast<std::byte*>(nullptr)}) {
         for (const std::size_t size : {SIZE_MAX, SIZE_MAX / 2, std::size_t{1} << 47, gib + 1}) {
             const std::int32_t result = result_of(io, io.read(-1, {at, size}, 0, 1));
-            EXPECT_EQ(result, -EBADF);
+            // The kernel may look at the memory's address first, or at the file.
+            EXPECT_TRUE(result == -EBADF || result == -EFAULT) << result;
         }
     }
     EXPECT_EQ(io.counters().fixed, 0U);

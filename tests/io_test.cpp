@@ -239,18 +239,19 @@ TEST_P(IoTest, DoesNotWrapALengthOfMoreThan32Bits) {
 }
 
 TEST_P(IoTest, QueuesFromTheBodyOfALoopOverCompletions) {
-    for (Token token = 0; token < 8; ++token) ASSERT_TRUE(io.nop(token));
+    ASSERT_TRUE(io.nop(0));
     std::uint64_t seen = 0;
-    std::uint64_t queued = 8;
-    while (io.in_flight() > 0) {
+    std::uint64_t queued = 1;
+    while (seen < 1000) {
         for (const Completion& completion : io.park()) {
-            EXPECT_EQ(completion.res, 0);
+            EXPECT_EQ(completion.token, seen);
             ++seen;
-            if (queued < 1000 && io.nop(queued)) ++queued;
+            while (queued < 1000 && queued < seen + 5 && io.nop(queued)) ++queued;
         }
+        if (io.in_flight() == 0 && queued < 1000 && io.nop(queued)) ++queued;  // an SQPOLL thread may lag behind
     }
-    EXPECT_EQ(seen, queued);
     EXPECT_EQ(queued, 1000U);
+    EXPECT_EQ(io.in_flight(), 0U);
 }
 
 TEST_P(IoTest, ParksForNoLongerThanTheTimeout) {

@@ -388,7 +388,7 @@ TEST(Refusal, LeavesNothingBehindWhicheverCallOfCreateFails) {
         { Io warm_up = make_io({.entries = 4, .mode = mode, .arena = &arena}); }
         for (const int code : {EINVAL, ENOMEM, EPERM, EMFILE, EFAULT, EBUSY}) {
             const std::size_t descriptors = descriptors_now();
-            const std::size_t mappings = mappings_now();
+            const std::uint64_t mapped = bytes_mapped();
             for (int nth = 0; nth < 100; ++nth) {
                 int calls = 0;
                 const auto create = [&] {
@@ -407,7 +407,7 @@ TEST(Refusal, LeavesNothingBehindWhicheverCallOfCreateFails) {
                     }
                 }
                 ASSERT_EQ(descriptors_now(), descriptors) << "call " << nth << " failed with " << code;
-                ASSERT_EQ(mappings_now(), mappings) << "call " << nth << " failed with " << code;
+                ASSERT_EQ(bytes_mapped(), mapped) << "call " << nth << " failed with " << code;
                 if (calls <= nth) break;
             }
         }

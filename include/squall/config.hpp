@@ -7,6 +7,9 @@
 #if !defined(__linux__)
 #error "squall is io_uring, and io_uring is Linux: this target is something else"
 #endif
+#if !defined(__LP64__)
+#error "squall needs a 64-bit target: the kernel shares 64-bit addresses with it"
+#endif
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "squall needs C++20: compile with -std=c++20 or newer (Meson: cpp_std=c++20)"
 #endif

@@ -15,6 +15,7 @@ namespace squall::test {
 namespace {
 
 std::array<std::atomic<std::uint64_t>, 1024> counts;
+std::atomic<std::uint64_t> mapped{0};
 Intercept::Answer* current = nullptr;
 
 }  // namespace
@@ -22,7 +23,10 @@ Intercept::Answer* current = nullptr;
 long real(const Call& call) noexcept {
     const long result =
         ::syscall(call.number, call.args[0], call.args[1], call.args[2], call.args[3], call.args[4], call.args[5]);
-    return result == -1 ? -errno : result;
+    if (result == -1) return -errno;
+    if (call.number == SYS_mmap) mapped.fetch_add(call.args[1]);
+    if (call.number == SYS_munmap) mapped.fetch_sub(call.args[1]);
+    return result;
 }
 
 std::uint64_t calls_made(long number) { return counts.at(static_cast<std::size_t>(number)).load(); }
@@ -32,6 +36,8 @@ std::uint64_t calls_made() {
     for (const auto& count : counts) sum += count.load();
     return sum;
 }
+
+std::uint64_t bytes_mapped() { return mapped.load(); }
 
 Intercept::Intercept(Answer answer) { current = new Answer(std::move(answer)); }
 

@@ -23,6 +23,8 @@ long real(const Call& call) noexcept;
 // Calls of one number, or of all, since the program began.
 std::uint64_t calls_made(long number);
 std::uint64_t calls_made();
+// Bytes that squall has mapped and not unmapped again.
+std::uint64_t bytes_mapped();
 
 // The names that the tests use for the three calls that matter most.
 inline constexpr long nr_setup = sys::nr_io_uring_setup;

@@ -134,13 +134,6 @@ std::string name_of(Mode mode) {
     return mode == Mode::deferred ? "deferred" : mode == Mode::plain ? "plain" : "sqpoll";
 }
 
-std::size_t mappings_now() {
-    std::ifstream maps("/proc/self/maps");
-    std::size_t count = 0;
-    for (std::string line; std::getline(maps, line);) ++count;
-    return count;
-}
-
 std::size_t descriptors_now() {
     std::size_t count = 0;
     DIR* const dir = ::opendir("/proc/self/fd");

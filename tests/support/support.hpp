@@ -72,8 +72,7 @@ std::uint64_t allocations_made();
 
 std::string name_of(Mode mode);
 
-// The numbers that the page of one process's memory map holds: lines of /proc/self/maps, and open descriptors.
-std::size_t mappings_now();
+// Descriptors that are open in this process.
 std::size_t descriptors_now();
 
 }  // namespace squall::test
