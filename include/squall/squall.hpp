@@ -3,10 +3,11 @@
 // All of squall: io_uring file I/O for storage engines. It includes and adds nothing; io.hpp is where to start reading.
 #pragma once
 
+#include "squall/config.hpp"  // first, to refuse a wrong target or language before the standard library trips over it
+
 #include "squall/abi.hpp"
 #include "squall/arena.hpp"
 #include "squall/completion.hpp"
-#include "squall/config.hpp"
 #include "squall/error.hpp"
 #include "squall/io.hpp"
 #include "squall/options.hpp"
