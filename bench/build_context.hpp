@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+//
+// What a benchmark says about its own build, in the "context" of its JSON: report.py refuses to call a debug build's
+// figures squall's, and names the liburing that was measured beside it.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+namespace squall_bench {
+
+inline void add_build_context() {
+#ifdef __OPTIMIZE__
+    benchmark::AddCustomContext("squall_optimized", "yes");
+#else
+    benchmark::AddCustomContext("squall_optimized", "no");
+#endif
+    benchmark::AddCustomContext("squall_compiler", __VERSION__);
+#ifdef SQUALL_BENCH_LIBURING
+    benchmark::AddCustomContext("liburing_version", SQUALL_BENCH_LIBURING);
+#endif
+}
+
+}  // namespace squall_bench

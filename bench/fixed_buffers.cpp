@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: MIT
+//
+// What registered (fixed) buffers are worth: random reads with the same memory registered and not, of ordinary and of
+// huge pages, at several sizes, out of the page cache or with O_DIRECT. One process is one round; bench/run makes the
+// rounds, several of them in changing order, and report.py compares. The target is opened for reading only.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "build_context.hpp"
+#include "squall/squall.hpp"
+
+namespace {
+
+constexpr std::uint64_t mebibyte = 1 << 20;
+constexpr int exit_no_direct = 3;  // bench/run goes on without O_DIRECT
+
+struct Settings {
+    std::string target;
+    std::string make;  // instead of measuring: write this file
+    std::uint64_t span_mib = 256;
+    std::uint64_t depth = 64;
+    std::uint64_t batch = 32;
+    std::uint64_t round = 0;
+    double seconds = 0.2;
+    bool direct = false;
+    bool sequential = false;  // how the page cache is filled
+    std::vector<std::uint64_t> sizes{4096};
+};
+Settings settings;
+
+[[noreturn]] void give_up(const std::string& why, int code = 1) {
+    std::fprintf(stderr, "error: %s\n", why.c_str());
+    std::exit(code);
+}
+
+void warn(const std::string& what) { std::fprintf(stderr, "warning: %s\n", what.c_str()); }
+
+// A small generator with no state beside one word, so that drawing an offset costs next to nothing (splitmix64).
+std::uint64_t scramble(std::uint64_t number) {
+    number += 0x9e3779b97f4a7c15;
+    number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9;
+    number = (number ^ (number >> 27)) * 0x94d049bb133111eb;
+    return number ^ (number >> 31);
+}
+
+// --- The file ---------------------------------------------------------------------------------------------------------
+
+// Every eight bytes differ from all others of the file, so that a read from the wrong place cannot look right, and no
+// file system can store them as a hole or compress them.
+void make_file(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) give_up("cannot make " + path + ": " + std::strerror(errno));
+    std::vector<std::uint64_t> piece(mebibyte / sizeof(std::uint64_t));
+    for (std::uint64_t at = 0; at < settings.span_mib * mebibyte; at += mebibyte) {
+        for (std::size_t i = 0; i < piece.size(); ++i) piece[i] = scramble(at + i);
+        for (std::uint64_t done = 0; done < mebibyte;) {
+            const ssize_t wrote = ::pwrite(fd, reinterpret_cast<const char*>(piece.data()) + done, mebibyte - done,
+                                           static_cast<off_t>(at + done));
+            if (wrote < 0 && errno != EINTR) give_up("cannot write " + path + ": " + std::strerror(errno));
+            if (wrote > 0) done += static_cast<std::uint64_t>(wrote);
+        }
+    }
+    if (::fsync(fd) < 0) give_up("fsync of " + path + ": " + std::strerror(errno));
+    ::close(fd);
+}
+
+struct Target {
+    int fd = -1;
+    std::uint64_t bytes = 0;  // how much of it is read: a multiple of 1 MiB
+};
+Target target;
+
+// Opened by squall, as a user of it would.
+void open_target() {
+    auto io = squall::Io::create({.entries = 1});
+    if (!io) give_up(io.error().message());
+    io->open(settings.target.c_str(), {.read = true, .direct = settings.direct}, 0);
+    for (const squall::Completion& completion : io->park()) {
+        if (completion.res == -EINVAL && settings.direct)
+            give_up("the file system of " + settings.target + " has no O_DIRECT", exit_no_direct);
+        if (!completion.ok()) give_up("cannot open " + settings.target + ": " + completion.error().message());
+        target.fd = completion.res;
+    }
+    const off_t end = ::lseek(target.fd, 0, SEEK_END);
+    if (end < 0) give_up("cannot tell the size of " + settings.target + ": " + std::strerror(errno));
+    target.bytes = std::min(static_cast<std::uint64_t>(end) / mebibyte, settings.span_mib) * mebibyte;
+    const std::uint64_t largest = *std::max_element(settings.sizes.begin(), settings.sizes.end());
+    if (target.bytes < 16 * largest)
+        give_up(settings.target + " is too small for random reads of " + std::to_string(largest) + " bytes: at least " +
+                std::to_string(16 * largest) + " are needed");
+    if (!settings.direct) return;
+    const auto alignment = squall::direct_io_alignment(target.fd);
+    if (!alignment) give_up(alignment.error().message(), exit_no_direct);
+    for (const std::uint64_t size : settings.sizes)
+        if (size % alignment->offset != 0)
+            give_up("a read of " + std::to_string(size) + " bytes breaks the alignment of " +
+                    std::to_string(alignment->offset) + " that O_DIRECT on " + settings.target + " asks for");
+}
+
+// The target's pages in the page cache. How they came there matters: what random reads brought in lies about page by
+// page, while a file that was read or written from end to end may lie in larger pieces (large folios), which are quicker
+// to find and to copy, so that there is less to save.
+class PageCache {
+public:
+    PageCache()
+        : mapped_(::mmap(nullptr, target.bytes, PROT_READ, MAP_SHARED, target.fd, 0)),
+          page_bytes_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
+          pages_(target.bytes / page_bytes_) {
+        if (mapped_ == MAP_FAILED) give_up("cannot map " + settings.target + ": " + std::strerror(errno));
+    }
+    PageCache(const PageCache&) = delete;
+    PageCache& operator=(const PageCache&) = delete;
+    ~PageCache() { ::munmap(mapped_, target.bytes); }
+
+    // Fills it, from nothing, as random reads of this size would; the first time for a size. Then sees to it that all of
+    // the target is still there, since a machine may take pages away at any time.
+    void fill(std::uint64_t size) {
+        if (std::exchange(filled_by_, size) != size) {
+            ::posix_fadvise(target.fd, 0, 0, POSIX_FADV_DONTNEED);
+            if (!settings.sequential) ask_in_random_order(size);
+            for (std::uint64_t at = 0; at < target.bytes; at += mebibyte) read(at, mebibyte);
+        }
+        look();
+        for (std::size_t page = 0; page < pages_.size(); ++page)
+            if (!is_resident(pages_[page])) read(page * page_bytes_, page_bytes_);
+    }
+    double resident_share() {
+        look();
+        return static_cast<double>(std::count_if(pages_.begin(), pages_.end(), is_resident)) /
+               static_cast<double>(pages_.size());
+    }
+
+private:
+    static bool is_resident(unsigned char page) { return (page & 1) != 0; }
+    // Of a file that is neither this user's nor his to write, mincore(2) says that all of it is there.
+    void look() {
+        if (::mincore(mapped_, target.bytes, pages_.data()) < 0)
+            give_up(std::string("mincore: ") + std::strerror(errno));
+    }
+    // Starts the reads and does not wait for them, so that many are under way.
+    static void ask_in_random_order(std::uint64_t size) {
+        std::vector<std::uint64_t> places(target.bytes / size);
+        std::iota(places.begin(), places.end(), std::uint64_t{0});
+        std::shuffle(places.begin(), places.end(), std::mt19937_64(settings.round));
+        for (const std::uint64_t place : places)
+            ::posix_fadvise(target.fd, static_cast<off_t>(place * size), static_cast<off_t>(size), POSIX_FADV_WILLNEED);
+    }
+    void read(std::uint64_t at, std::uint64_t bytes) {
+        if (::pread(target.fd, bytes_.data(), bytes, static_cast<off_t>(at)) < 0)
+            give_up("cannot read " + settings.target + ": " + std::strerror(errno));
+    }
+
+    void* mapped_;
+    std::uint64_t page_bytes_;
+    std::vector<unsigned char> pages_;
+    std::uint64_t filled_by_ = 0;
+    std::vector<char> bytes_ = std::vector<char>(mebibyte);
+};
+std::optional<PageCache> page_cache;  // for reads out of it
+
+// --- Reading it -------------------------------------------------------------------------------------------------------
+
+// Keeps `depth` random reads of one size in flight. A read's token is the number of its buffer, which is free again only
+// once the completion with that token was handed out. Buffers are used in turn, so that all of them are.
+class Reader {
+public:
+    Reader(squall::Io io, std::span<std::byte> memory, std::uint64_t size)
+        : io_(std::move(io)),
+          memory_(memory),
+          size_(size),
+          places_(target.bytes / size),
+          offset_of_(settings.depth),
+          free_(settings.depth) {
+        for (std::uint32_t slot = 0; slot < settings.depth; ++slot) give_back(slot);
+    }
+
+    // Waits until a batch of buffers is free, then queues and submits as many reads. False: a read failed.
+    template <class Completed>
+    bool turn(Completed completed) {
+        while (free_count_ < settings.batch)
+            if (!reap(io_.park(), completed)) return false;
+        for (std::uint64_t i = 0; i < settings.batch; ++i) {
+            const std::uint32_t slot = take();
+            // The high half of a product maps the number to [0, places) without a division.
+            offset_of_[slot] = (((scramble(drawn_++) >> 32) * places_) >> 32) * size_;
+            if (!io_.read(target.fd, buffer(slot), offset_of_[slot], slot)) [[unlikely]] {
+                failure_ = "the ring has no room for another read";
+                return false;
+            }
+        }
+        return reap(io_.poll(), completed);
+    }
+    bool turn() {
+        return turn([](std::uint32_t) {});
+    }
+    template <class Completed>
+    bool drain(Completed completed) {
+        while (io_.in_flight() != 0)
+            if (!reap(io_.park(), completed)) return false;
+        return true;
+    }
+
+    std::span<std::byte> buffer(std::uint32_t slot) const { return memory_.subspan(slot * size_, size_); }
+    std::uint64_t offset_of(std::uint32_t slot) const { return offset_of_[slot]; }
+    const squall::Counters& counters() const { return io_.counters(); }
+    const std::string& failure() const { return failure_; }
+
+private:
+    std::uint32_t take() {
+        const std::uint32_t slot = free_[first_];
+        first_ = first_ + 1 == free_.size() ? 0 : first_ + 1;
+        --free_count_;
+        return slot;
+    }
+    void give_back(std::uint32_t slot) {
+        const std::size_t last = first_ + free_count_++;
+        free_[last < free_.size() ? last : last - free_.size()] = slot;
+    }
+
+    template <class Completed>
+    bool reap(squall::Completions completions, Completed completed) {
+        for (const squall::Completion& completion : completions) {
+            const auto slot = static_cast<std::uint32_t>(completion.token);
+            if (completion.res != static_cast<std::int32_t>(size_)) [[unlikely]]
+                failure_ = squall::transfer_error(completion, target.fd, buffer(slot), offset_of_[slot]).message();
+            completed(slot);
+            give_back(slot);
+        }
+        if (const squall::Error error = completions.error()) failure_ = error.message();
+        return failure_.empty();
+    }
+
+    squall::Io io_;
+    std::span<std::byte> memory_;
+    std::uint64_t size_;
+    std::uint64_t places_;
+    std::uint64_t drawn_ = settings.round << 32;  // the same offsets for all rows of a size, others in the next round
+    std::vector<std::uint64_t> offset_of_;
+    std::vector<std::uint32_t> free_;  // round and round: free_count_ of them from first_ on
+    std::size_t first_ = 0;
+    std::size_t free_count_ = 0;
+    std::string failure_;
+};
+
+// A reader over an arena's memory, which is registered with its ring or not: nothing else differs.
+squall::Result<Reader> make_reader(squall::BufferArena& arena, bool fixed, std::uint64_t size) {
+    auto io =
+        squall::Io::create({.entries = static_cast<std::uint32_t>(settings.depth), .arena = fixed ? &arena : nullptr});
+    if (!io) return io.error();
+    return Reader(*std::move(io), arena.memory(), size);
+}
+
+// Reads through the very path that is about to be measured and compares with what pread(2) says; the buffer is
+// overwritten in between, so that the last read's bytes cannot pass for this one's. Empty when all is right.
+std::string verify(Reader& reader, std::uint64_t size) {
+    const std::unique_ptr<std::byte, decltype(&std::free)> expected(
+        static_cast<std::byte*>(std::aligned_alloc(mebibyte, (size + mebibyte - 1) / mebibyte * mebibyte)), &std::free);
+    std::string wrong;
+    const auto compare = [&](std::uint32_t slot) {
+        const std::span<std::byte> found = reader.buffer(slot);
+        const std::uint64_t offset = reader.offset_of(slot);
+        const ssize_t got = ::pread(target.fd, expected.get(), size, static_cast<off_t>(offset));
+        if (got != static_cast<ssize_t>(size) || std::memcmp(found.data(), expected.get(), size) != 0)
+            wrong = "a read of " + std::to_string(size) + " bytes at " + std::to_string(offset) +
+                    " did not give the file's bytes";
+        std::memset(found.data(), 0x5c, size);
+    };
+    for (std::uint32_t slot = 0; slot < settings.depth; ++slot) std::memset(reader.buffer(slot).data(), 0x5c, size);
+    for (std::uint64_t reads = 0; reads < 2 * settings.batch; reads += settings.batch)
+        if (!reader.turn(compare)) return reader.failure();
+    return reader.drain(compare) ? wrong : reader.failure();
+}
+
+// --- What is measured -------------------------------------------------------------------------------------------------
+
+struct Configuration {
+    std::uint64_t size;
+    squall::BufferArena* arena;
+    bool fixed;
+    bool verified = false;
+};
+
+double cpu_seconds(clockid_t clock) {
+    struct timespec now = {};
+    ::clock_gettime(clock, &now);
+    return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+unsigned io_workers() {
+    unsigned found = 0;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream file(thread.path() / "comm");
+        std::string name;
+        std::getline(file, name);
+        found += name.starts_with("iou-wrk") ? 1U : 0U;
+    }
+    return found;
+}
+
+void measure(benchmark::State& state, Configuration& configuration) {
+    auto made = make_reader(*configuration.arena, configuration.fixed, configuration.size);
+    if (!made) return state.SkipWithError(made.error().message().c_str());
+    Reader& reader = *made;
+    if (!configuration.verified) {
+        if (const std::string wrong = verify(reader, configuration.size); !wrong.empty())
+            return state.SkipWithError(wrong.c_str());
+        configuration.verified = true;
+    }
+    if (page_cache) page_cache->fill(configuration.size);
+    bool well = true;
+    for (std::uint64_t queued = 0; queued + settings.batch <= settings.depth; queued += settings.batch)
+        well = well && reader.turn();
+
+    const squall::Counters before = reader.counters();
+    const double process_before = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+    const double thread_before = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+    while (well && state.KeepRunningBatch(static_cast<benchmark::IterationCount>(settings.batch))) well = reader.turn();
+    const double thread = cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - thread_before;
+    const double process = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - process_before;
+    const squall::Counters& after = reader.counters();
+
+    if (!well || !reader.drain([](std::uint32_t) {})) return state.SkipWithError(reader.failure().c_str());
+    const auto reads = static_cast<double>(after.submitted - before.submitted);
+    state.counters["enters_per_op"] = static_cast<double>(after.enters - before.enters) / reads;
+    state.counters["fixed_share"] = static_cast<double>(after.fixed - before.fixed) / reads;
+    state.counters["resident_share"] = page_cache ? page_cache->resident_share() : 0;
+    state.counters["io_workers"] = io_workers();
+    state.counters["io_worker_share"] = process > 0 ? (process - thread) / process : 0;
+}
+
+// What a mapping of `count` buffers of `size` bytes is backed by, best first.
+std::optional<squall::BufferArena> make_huge_arena(std::size_t size) {
+    for (const squall::Pages pages : {squall::Pages::hugetlb, squall::Pages::transparent}) {
+        auto arena = squall::BufferArena::create({.buffer_size = size, .count = settings.depth, .pages = pages});
+        if (arena) return *std::move(arena);
+        if (pages == squall::Pages::transparent)
+            warn("no huge pages, so their rows are missing: " + arena.error().message());
+    }
+    return std::nullopt;
+}
+
+void measure_all() {
+    open_target();
+    // O_DIRECT looks into the page cache first, and would then measure that too.
+    if (settings.direct)
+        ::posix_fadvise(target.fd, 0, 0, POSIX_FADV_DONTNEED);
+    else
+        page_cache.emplace();
+
+    const std::uint64_t largest = *std::max_element(settings.sizes.begin(), settings.sizes.end());
+    auto base =
+        squall::BufferArena::create({.buffer_size = largest, .count = settings.depth, .pages = squall::Pages::base});
+    if (!base) give_up(base.error().message());
+    std::optional<squall::BufferArena> huge = make_huge_arena(largest);
+    const char* const huge_kind = !huge ? "none" : huge->pages() == squall::Pages::hugetlb ? "hugetlb" : "transparent";
+    benchmark::AddCustomContext("huge_pages", huge_kind);
+    benchmark::AddCustomContext("depth", std::to_string(settings.depth));
+    benchmark::AddCustomContext("batch", std::to_string(settings.batch));
+    benchmark::AddCustomContext("span_mib", std::to_string(target.bytes / mebibyte));
+    benchmark::AddCustomContext("page_cache_filled", settings.sequential ? "from end to end" : "by such reads");
+
+    // Another order in every round, since a configuration finds what the one before left in caches and in the device. Sizes
+    // stay together, for the page cache's sake, and the two that are compared are neighbours: the less time between them,
+    // the less the machine changes meanwhile.
+    std::mt19937_64 order(settings.round);
+    const auto coin = [&order] { return (order() & 1) != 0; };
+    std::shuffle(settings.sizes.begin(), settings.sizes.end(), order);
+    std::vector<Configuration> configurations;
+    for (const std::uint64_t size : settings.sizes) {
+        std::array<squall::BufferArena*, 2> arenas = {&*base, huge ? &*huge : nullptr};
+        if (coin()) std::swap(arenas[0], arenas[1]);
+        for (squall::BufferArena* const arena : arenas) {
+            if (!arena) continue;
+            const bool fixed_first = coin();
+            configurations.push_back({size, arena, fixed_first});
+            configurations.push_back({size, arena, !fixed_first});
+        }
+    }
+    for (Configuration& configuration : configurations) {
+        const std::string name =
+            std::string(settings.direct ? "direct/" : "page_cache/") + std::to_string(configuration.size) +
+            (configuration.arena == &*base ? "/base" : "/huge") + (configuration.fixed ? "/fixed" : "/unregistered");
+        benchmark::RegisterBenchmark(name.c_str(),
+                                     [&configuration](benchmark::State& state) { measure(state, configuration); })
+            // User and system time of all threads, the kernel's own workers for this process among them.
+            ->MeasureProcessCPUTime()
+            ->UseRealTime()
+            ->MinTime(settings.seconds);
+    }
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::ClearRegisteredBenchmarks();
+}
+
+template <class Number>
+void parse(std::string_view text, Number& number, const char* option) {
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (code != std::errc() || end != text.data() + text.size() || number <= 0)
+        give_up(std::string(option) + " is '" + std::string(text) + "': it must be a number above 0", 2);
+}
+
+void parse_sizes(std::string_view text) {
+    settings.sizes.clear();
+    for (std::size_t at = 0; at <= text.size();) {
+        const std::size_t comma = std::min(text.find(',', at), text.size());
+        parse(text.substr(at, comma - at), settings.sizes.emplace_back(), "--sizes");
+        at = comma + 1;
+    }
+}
+
+void parse_options(int count, char** arguments) {
+    for (int i = 1; i < count; ++i) {
+        const std::string_view argument(arguments[i]);
+        const std::size_t equals = std::min(argument.find('='), argument.size());
+        const std::string_view name = argument.substr(0, equals);
+        const std::string_view value = argument.substr(std::min(equals + 1, argument.size()));
+        if (name == "--target")
+            settings.target = value;
+        else if (name == "--make")
+            settings.make = value;
+        else if (name == "--span-mib")
+            parse(value, settings.span_mib, "--span-mib");
+        else if (name == "--depth")
+            parse(value, settings.depth, "--depth");
+        else if (name == "--batch")
+            parse(value, settings.batch, "--batch");
+        else if (name == "--round")
+            parse(value, settings.round, "--round");
+        else if (name == "--seconds")
+            parse(value, settings.seconds, "--seconds");
+        else if (name == "--sizes")
+            parse_sizes(value);
+        else if (argument == "--direct")
+            settings.direct = true;
+        else if (argument == "--sequential")
+            settings.sequential = true;
+        else
+            give_up("unknown option '" + std::string(argument) + "'; bench/run --help lists those of the whole", 2);
+    }
+    if (settings.batch > settings.depth)
+        give_up("--batch is " + std::to_string(settings.batch) + ": it must not exceed --depth, which is " +
+                    std::to_string(settings.depth),
+                2);
+    if (settings.target.empty() == settings.make.empty()) give_up("one of --target and --make is needed", 2);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    benchmark::Initialize(&count, arguments);
+    parse_options(count, arguments);
+    if (!settings.make.empty()) {
+        make_file(settings.make);
+        return 0;
+    }
+    squall_bench::add_build_context();
+    measure_all();
+    return 0;
+}
