@@ -116,25 +116,23 @@ long consume(std::uint32_t count) noexcept {
     return count;
 }
 
-}  // namespace
-
-// The seam of lib/sys.hpp: since this program defines it, the library's own is not linked.
-[[gnu::noinline]] long squall::sys::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c,
-                                         std::uintptr_t d, std::uintptr_t e, std::uintptr_t f) noexcept {
-    if (number == nr_io_uring_enter) [[likely]]
+// Answers in the kernel's place, through the seam of lib/sys.hpp.
+[[gnu::noinline]] long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
+                              std::uintptr_t e, std::uintptr_t f) noexcept {
+    if (number == sys::nr_io_uring_enter) [[likely]]
         return consume(static_cast<std::uint32_t>(b));
-    const auto fd = [](std::uintptr_t word) { return static_cast<int>(word) == ring_fd; };
-    if (number == nr_io_uring_setup) return set_up(static_cast<std::uint32_t>(a), *reinterpret_cast<abi::Params*>(b));
-    if (number == nr_io_uring_register)
+    const auto is_ring = [](std::uintptr_t word) { return static_cast<int>(word) == ring_fd; };
+    if (number == sys::nr_io_uring_setup)
+        return set_up(static_cast<std::uint32_t>(a), *reinterpret_cast<abi::Params*>(b));
+    if (number == sys::nr_io_uring_register)
         return answer_register(static_cast<std::uint32_t>(b), reinterpret_cast<void*>(c));
-    if (number == SYS_mmap && fd(e)) return map(b, f);
-    if (number == SYS_close && fd(a)) return 0;
+    if (number == SYS_mmap && is_ring(e)) return map(b, f);
+    if (number == SYS_close && is_ring(a)) return 0;
     return real_call(number, a, b, c, d, e, f);
 }
+[[maybe_unused]] const sys::Replacement installed = sys::replacement = &answer;
 
-namespace {
-
-// Every benchmark below does the same per operation: token, offset and buffer follow from its number, and both fields
+// Every benchmark below does the same per operation: token and offset follow from its number, and both fields
 // of its completion are read. Unless the sums come out, no operation was lost or mixed up and the figure is void.
 struct Sums {
     std::uint64_t tokens = 0;

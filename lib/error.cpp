@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "explain.hpp"
 #include "squall/completion.hpp"
 
 namespace squall {
@@ -68,12 +69,43 @@ const char* errno_name(int code) noexcept {
     }
 }
 
+// strerror_r is thread-safe, and there are two: GNU's returns the text, POSIX's (musl) fills the buffer and returns 0.
+[[maybe_unused]] const char* text_of(const char* text, const char*) noexcept { return text; }
+[[maybe_unused]] const char* text_of(int status, const char* buffer) noexcept {
+    return status == 0 ? buffer : "unknown error";
+}
+
+std::string with_errno(const std::string& doing, int code, const std::string& advice) {
+    char buffer[128];
+    const char* const words = text_of(::strerror_r(code, buffer, sizeof(buffer)), buffer);
+    const char* const name = errno_name(code);
+    std::string line = doing + ": " + (name ? name : "errno " + std::to_string(code)) + " (" + words + ")";
+    if (!advice.empty()) line += ": " + advice;
+    return line;
+}
+
+}  // namespace
+
+Error::Error(int code, std::string doing, const std::string& advice)
+    : code_(code), doing_(std::move(doing)), message_(with_errno(doing_, code, advice)) {
+    SQUALL_ASSERT(code > 0, "an Error needs a positive errno value, not %d", code);
+}
+
+Error Completion::error() const {
+    if (ok()) return {};
+    return Error(-res, "operation with token " + std::to_string(token), detail::advice_for_result(-res));
+}
+
+namespace detail {
+
 const char* advice_for_result(int code) noexcept {
     switch (code) {
         case EINVAL:
-            return "the kernel refuses the arguments; for a file opened with O_DIRECT the address, offset or size is "
-                   "most likely "
-                   "misaligned: compare them with squall::direct_io_alignment(fd), or ask squall::transfer_error()";
+            return "the kernel refuses the arguments; of a transfer with O_DIRECT, the address, offset or size is most "
+                   "likely "
+                   "misaligned: compare them with squall::direct_io_alignment(fd), or ask squall::transfer_error(); of "
+                   "an "
+                   "open with O_DIRECT, the file system has none";
         case EIO:
             return "the device failed; after a failed write or fsync the data is to be taken as lost, and an fsync "
                    "that then "
@@ -91,7 +123,7 @@ const char* advice_for_result(int code) noexcept {
         case EFAULT:
             return "the memory is not mapped (a buffer was freed early?), or the submitting thread has exited";
         case ECANCELED:
-            return "it was cancelled before it began";
+            return "it was cancelled before it was done";
         case EMFILE:
             return "the process has no file descriptor free: raise RLIMIT_NOFILE (`ulimit -n`) or close some";
         case ENFILE:
@@ -111,29 +143,6 @@ const char* advice_for_result(int code) noexcept {
             return "";
     }
 }
-
-std::string with_errno(const std::string& doing, int code, const std::string& advice) {
-    char buffer[128];
-    const char* const words = ::strerror_r(code, buffer, sizeof(buffer));  // GNU: thread-safe, returns the string
-    const char* const name = errno_name(code);
-    std::string line = doing + ": " + (name ? name : "errno " + std::to_string(code)) + " (" + words + ")";
-    if (!advice.empty()) line += ": " + advice;
-    return line;
-}
-
-}  // namespace
-
-Error::Error(int code, std::string doing, const std::string& advice)
-    : code_(code), doing_(std::move(doing)), message_(with_errno(doing_, code, advice)) {
-    SQUALL_ASSERT(code > 0, "an Error needs a positive errno value, not %d", code);
-}
-
-Error Completion::error() const {
-    if (ok()) return {};
-    return Error(-res, "operation with token " + std::to_string(token), advice_for_result(-res));
-}
-
-namespace detail {
 
 Error ring_error(int code) {
     const std::string doing = "driving the ring";

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -45,8 +46,13 @@ std::uint64_t soft_limit(int resource) noexcept {
     return limits[0];
 }
 
-// CAP_IPC_LOCK lifts RLIMIT_MEMLOCK.
+// CAP_IPC_LOCK lifts RLIMIT_MEMLOCK, but not when it is only held inside a user namespace, as in a rootless container.
 bool may_lock_all_memory() noexcept {
+    constexpr int at_fdcwd = -100;
+    constexpr std::uint64_t initial_namespace = 0xeffffffd;  // PROC_USER_INIT_INO
+    struct ::statx user_namespace {};
+    if (sys::statx(at_fdcwd, "/proc/self/ns/user", 0, STATX_INO, &user_namespace) < 0) return false;
+    if (user_namespace.stx_ino != initial_namespace) return false;
     struct {
         std::uint32_t version;
         std::int32_t pid;
@@ -61,12 +67,7 @@ bool may_lock_all_memory() noexcept {
 constexpr const char* raise_memlock =
     "raise it with `ulimit -l` (\"memlock\" in /etc/security/limits.conf, LimitMEMLOCK= in a systemd unit, --ulimit "
     "memlock=-1 "
-    "for a container) or grant CAP_IPC_LOCK";
-
-std::string explain_files() {
-    return "no file descriptor is free; RLIMIT_NOFILE is " + text(soft_limit(RLIMIT_NOFILE)) +
-           ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some";
-}
+    "for a container) or grant CAP_IPC_LOCK, which counts only outside user namespaces";
 
 std::string explain_permission(const char* call) {
     switch (disabled_by_sysctl()) {
@@ -87,11 +88,19 @@ std::string explain_permission(const char* call) {
 
 }  // namespace
 
+Error explain_files(int code, const std::string& doing) {
+    if (code == ENFILE)
+        return Error(code, doing, "the machine has no file descriptor free: raise the sysctl fs.file-max");
+    return Error(code, doing,
+                 "no file descriptor is free; RLIMIT_NOFILE is " + text(soft_limit(RLIMIT_NOFILE)) +
+                     ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some");
+}
+
 std::string explain_memory() {
     const std::uint64_t limit = soft_limit(RLIMIT_MEMLOCK);
     if (limit == UINT64_MAX || may_lock_all_memory()) return "the machine or the memory cgroup is short of memory";
-    return "either memory is short or RLIMIT_MEMLOCK, " + text(limit) +
-           " bytes, is used up by other rings of this user; " + raise_memlock;
+    return "a ring's own memory counts against RLIMIT_MEMLOCK on some kernels, which is " + text(limit) +
+           " bytes for all rings of this user, those closed a moment ago included; " + raise_memlock;
 }
 
 Error explain_setup(int code, const IoOptions& options) {
@@ -109,9 +118,8 @@ Error explain_setup(int code, const IoOptions& options) {
         case ENOMEM:
             return Error(code, doing, explain_memory());
         case EMFILE:
-            return Error(code, doing, explain_files());
         case ENFILE:
-            return Error(code, doing, "the machine has no file descriptor free: raise the sysctl fs.file-max");
+            return explain_files(code, doing);
         case EINVAL:
             if (options.mode == Mode::sqpoll && options.sqpoll_cpu)
                 return Error(code, doing,
@@ -128,13 +136,13 @@ Error explain_setup(int code, const IoOptions& options) {
 Error explain_arena(int code, std::uint64_t bytes, std::size_t regions) {
     const std::string doing =
         "Io::create: registering an arena of " + text(bytes) + " bytes in " + text(regions) + " regions";
-    if (code == EPERM || code == ENOSYS) return explain_register(code, "IORING_REGISTER_BUFFERS");
+    if (code == EPERM || code == EACCES || code == ENOSYS) return explain_register(code, "IORING_REGISTER_BUFFERS");
     if (code != ENOMEM) return Error(code, doing);
     const std::uint64_t limit = soft_limit(RLIMIT_MEMLOCK);
     if (limit == UINT64_MAX || may_lock_all_memory()) return Error(code, doing, "the kernel has no memory for it");
     return Error(code, doing,
                  "registered memory counts as locked: this needs " + text(bytes) +
-                     " bytes beside what this user's other rings "
+                     " bytes beside what this user's rings "
                      "hold, and RLIMIT_MEMLOCK is " +
                      text(limit) + "; " + raise_memlock);
 }

@@ -7,13 +7,13 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
+#include "explain.hpp"
 #include "sys.hpp"
 
 namespace squall {
@@ -56,9 +56,9 @@ Result<struct ::statx> stat_of(int fd, unsigned mask, const char* doing) {
 
 }  // namespace
 
-Io::Io(detail::Ring* ring) noexcept : ring_(ring), fd_(ring->fd()) {}
+Io::Io(detail::Ring* ring) noexcept : ring_(ring) {}
 
-Io::Io(Io&& other) noexcept : ring_(std::exchange(other.ring_, nullptr)), fd_(std::exchange(other.fd_, -1)) {
+Io::Io(Io&& other) noexcept : ring_(std::exchange(other.ring_, nullptr)) {
     SQUALL_ASSERT(!ring_ || !ring_->lending(), "an Io is moved while a Completions of it is alive");
 }
 
@@ -66,7 +66,6 @@ Io& Io::operator=(Io&& other) noexcept {
     if (this != &other) {
         destroy();
         ring_ = std::exchange(other.ring_, nullptr);
-        fd_ = std::exchange(other.fd_, -1);
         SQUALL_ASSERT(!ring_ || !ring_->lending(), "an Io is moved while a Completions of it is alive");
     }
     return *this;
@@ -75,7 +74,7 @@ Io& Io::operator=(Io&& other) noexcept {
 Io::~Io() { destroy(); }
 
 void Io::destroy() noexcept {
-    if (ring_) detail::Ring::destroy(std::exchange(ring_, nullptr), std::exchange(fd_, -1));
+    if (ring_) detail::Ring::destroy(std::exchange(ring_, nullptr));
 }
 
 Result<Io> Io::create(const IoOptions& options) {
@@ -127,6 +126,10 @@ Result<std::vector<std::string>> Io::list_dir(const char* path) const {
     const std::string doing = "list_dir(" + quoted(path) + ")";
     const int fd = sys::openat(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return Error(-fd, doing + ": open");
+    const struct Closer {
+        int fd;
+        ~Closer() { sys::close(fd); }
+    } closer{fd};
     std::vector<std::string> names;
     alignas(8) char entries[8192];
     long got = 0;
@@ -140,7 +143,6 @@ Result<std::vector<std::string>> Io::list_dir(const char* path) const {
             at += length;
         }
     }
-    sys::close(fd);
     if (got < 0) return Error(static_cast<int>(-got), doing + ": getdents64");
     // The kernel's order is the file system's hash order, which differs from machine to machine.
     std::sort(names.begin(), names.end());
@@ -214,10 +216,19 @@ Error transfer_error(const Completion& completion, int fd, std::span<const std::
                   static_cast<unsigned long long>(completion.token), fd, static_cast<const void*>(bytes.data()),
                   bytes.size(), static_cast<unsigned long long>(offset));
     if (completion.ok())
-        return Error(EIO, given,
-                     "only " + std::to_string(completion.res) +
-                         " bytes moved: the end of the file for a read, a full disk or a limit for a write");
-    if (completion.res != -EINVAL) return Error(-completion.res, given, completion.error().message());
+        return Error(
+            EIO, given,
+            "only " + std::to_string(completion.res) +
+                " bytes moved: the end of the file for a read, a full disk or a limit for a write, or more than "
+                "the 2147479552 that one transfer can move");
+    if (completion.res != -EINVAL) return Error(-completion.res, given, detail::advice_for_result(-completion.res));
+
+    constexpr std::uint64_t file_position = UINT64_MAX;
+    if (offset > INT64_MAX && offset != file_position)
+        return Error(EINVAL, given, "the offset is beyond 2^63 - 1, the last that a file can have");
+    const int flags = sys::fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_DIRECT) == 0)
+        return Error(EINVAL, given, "the file is not open with O_DIRECT, so it is not the alignment");
     const auto need = direct_io_alignment(fd);
     if (!need) return Error(EINVAL, given, need.error().message());
     std::string why;
@@ -228,7 +239,7 @@ Error transfer_error(const Completion& completion, int fd, std::span<const std::
                std::to_string(unit);
     };
     compare("the address", address(bytes.data()), need->memory);
-    compare("the offset", offset, need->offset);
+    if (offset != file_position) compare("the offset", offset, need->offset);
     compare("the size", bytes.size(), need->offset);
     if (why.empty()) return Error(EINVAL, given, "address, offset and size suit O_DIRECT, so it is something else");
     return Error(EINVAL, given, "O_DIRECT asks for more alignment: " + why);

@@ -127,6 +127,15 @@ std::chrono::nanoseconds monotonic_now() noexcept {
     return std::chrono::steady_clock::now().time_since_epoch();  // CLOCK_MONOTONIC, through the vDSO
 }
 
+// Signals or not.
+void sleep_out(std::chrono::nanoseconds timeout) noexcept {
+    const auto started = monotonic_now();
+    for (auto left = timeout; left.count() > 0; left = timeout - (monotonic_now() - started)) {
+        const abi::Timespec ts = to_timespec(left);
+        sys::ppoll(nullptr, 0, &ts);
+    }
+}
+
 // Answers of io_uring_enter after which the same is simply done again.
 bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN || code == EBUSY; }
 
@@ -149,7 +158,7 @@ Result<Ring*> Ring::create(const IoOptions& options) {
     }
     Ring* const ring = ::new (page_aligned(page)) Ring;
     if (auto set_up = ring->set_up(options); !set_up) {
-        ring->unmap();
+        ring->unmap(Buffers::unregister);
         sys::munmap(ring, ring_page_bytes);
         return set_up.error();
     }
@@ -196,13 +205,14 @@ Result<void> Ring::set_up(const IoOptions& options) {
         return explain_missing("IORING_FEAT_SQPOLL_NONFIXED (5.11)");
     if (auto mapped = map(params); !mapped) return mapped;
     if (auto checked = check_operations(); !checked) return checked;
+    if (auto registered = register_hang_up(); !registered) return registered;
     if (options.arena)
         if (auto registered = register_arena(*options.arena); !registered) return registered;
     return {};
 }
 
 Result<void> Ring::map(const abi::Params& params) {
-    const auto map_one = [this](Mapping& mapping, std::size_t bytes, int fd, std::uint64_t offset) -> int {
+    const auto map_one = [](Mapping& mapping, std::size_t bytes, int fd, std::uint64_t offset) -> int {
         const int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED | MAP_POPULATE;
         const long at = sys::mmap(bytes, PROT_READ | PROT_WRITE, kind, fd, offset);
         if (sys::is_error(at)) return static_cast<int>(at);
@@ -258,6 +268,20 @@ Result<void> Ring::check_operations() {
     return {};
 }
 
+// Registers one end of a pipe with the ring, and with nothing else: the kernel drops it when it has let go of the ring for
+// good, and then the other end hangs up. That is what close_and_wait() waits for. It must be done now, since later only
+// the submitting thread may register, and that thread may be gone by then.
+Result<void> Ring::register_hang_up() {
+    int ends[2];
+    if (const int status = sys::pipe2(ends, O_CLOEXEC); status < 0)
+        return explain_files(-status, "Io::create: making a pipe");
+    const int status = sys::io_uring_register(fd_, abi::register_files, &ends[1], 1);
+    sys::close(ends[1]);
+    hang_up_ = ends[0];
+    if (status < 0) return explain_register(-status, "IORING_REGISTER_FILES");
+    return {};
+}
+
 Result<void> Ring::register_arena(const BufferArena& arena) {
     ArenaControl* const control = arena.control_;
     SQUALL_ASSERT(control && control->base, "IoOptions::arena was moved from, or made before a fork");
@@ -293,12 +317,14 @@ bool Ring::make_room() noexcept {
 inline bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
 
 // 0 when this thread may drive the ring now, or the errno that error() reports.
-inline int Ring::ready_to_enter() noexcept {
+inline int Ring::check_caller() noexcept {
     if (!alive_) return ESTALE;  // I10
+    // The kernel would take completions that are still being read for new ones, and park() would not wait.
+    SQUALL_ASSERT(!cq_.is_lent(),
+                  "poll() or park() while an earlier Completions is alive: let it go out of scope first");
     // Checked here and not left to the kernel's EEXIST: a registered ring fd is an index into a table of the thread's
     // own, and on another thread the same index may name that thread's ring. Kernels before 6.0 do not check either.
-    if (foreign()) return EEXIST;
-    return bound_ ? 0 : bind();
+    return foreign() ? EEXIST : 0;
 }
 
 // I8: the ring was made disabled; whoever submits first enables it and is its submitter from then on.
@@ -350,9 +376,9 @@ int Ring::bind() noexcept {
         sq_.publish(tail);
         to_submit = sq_.unconsumed(tail);
     }
-    // Task work runs on GETEVENTS; a submission runs it anyway, so only an enter that submits nothing has to ask.
-    const std::uint32_t reasons = to_submit > 0 ? abi::sq_cq_overflow : abi::sq_cq_overflow | abi::sq_taskrun;
-    const std::uint32_t hints = sq_.flags() & reasons;
+    // Task work is run, and an overflow flushed, only by an enter that asks for events, even when it submits: else a loop
+    // that always has something to submit would never see what the device has finished.
+    const std::uint32_t hints = sq_.flags() & (abi::sq_cq_overflow | abi::sq_taskrun);
     if ((hints & abi::sq_cq_overflow) != 0) ++counters_.overflow_flushes;
     if (min_complete > 0 || hints != 0) flags |= abi::enter_getevents;
     if (flags == enter_flags_ && to_submit == 0) return 0;  // SQPOLL, awake: the published tail was all it needed
@@ -376,7 +402,10 @@ int Ring::bind() noexcept {
 }
 
 int Ring::poll_slowly() noexcept {
-    if (const int code = ready_to_enter(); code != 0) return code;
+    if (const int code = check_caller(); code != 0) [[unlikely]]
+        return code;
+    if (!bound_) [[unlikely]]
+        if (const int code = bind(); code != 0) return code;
     const int code = enter(Offer::everything, 0, nullptr);
     if (code == 0) [[likely]]
         return 0;
@@ -385,8 +414,14 @@ int Ring::poll_slowly() noexcept {
 
 int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
     if (timeout && timeout->count() <= 0) return wants_kernel() ? poll_slowly() : 0;
-    if (const int code = ready_to_enter(); code != 0) return code;
-    if (!timeout && in_flight() == 0) return 0;
+    if (const int code = check_caller(); code != 0) return code;
+    if (in_flight() == 0) {
+        if (!timeout) return 0;
+        // Nothing was ever submitted: the ring belongs to no thread yet, and waiting on it would make it this one's (I8).
+        if (!bound_) return sleep_out(*timeout), 0;
+    }
+    if (!bound_)
+        if (const int code = bind(); code != 0) return code;
     const auto started = timeout ? monotonic_now() : std::chrono::nanoseconds(0);
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
     for (;;) {
@@ -409,34 +444,36 @@ int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
 
 // --- Letting go (I3) ------------------------------------------------------------------------------------------------
 
-void Ring::destroy(Ring* ring, int fd) noexcept {
+void Ring::destroy(Ring* ring) noexcept {
+    // In a child of fork() the ring's memory was never mapped, its addresses may be something else's by now, and so may
+    // its descriptors' numbers: nothing of it is touched.
     if (ring->alive_) {
         SQUALL_ASSERT(!ring->cq_.is_lent(), "an Io is destroyed while a Completions of it is alive");
         ring->drain();
-        ring->unmap();
-    } else {
-        // A child of fork(): the ring's memory was never mapped here, and its addresses may be something else's by now.
-        sys::close(fd);
+        ring->unmap(Buffers::unregister);
     }
     sys::munmap(ring, ring_page_bytes);
 }
 
-// Returns when the kernel owes no completion, and so writes to no memory of the caller's any more. Closing the ring
-// would only start that, and it ends at some later time.
+// Returns when the kernel owes no completion, and so writes to no memory of the caller's any more. Closing the ring would
+// only start that, and it ends at some later time.
 void Ring::drain() noexcept {
     const std::uint64_t dropped = sq_.close(counters_.submitted, sqpoll_);
     const auto owed = [this, dropped] {
-        counters_.completed += cq_.ready();
-        cq_.lend(cq_.ready());
+        const std::uint32_t count = cq_.ready();
+        counters_.completed += count;
+        cq_.lend(count);
         cq_.give_back();
         return in_flight() - dropped;
     };
     if (foreign() && owed() != 0) {
-        SQUALL_ASSERT(
-            false,
-            "an Io is destroyed on thread %d with %llu operations in flight, and only thread %d, which submitted "
-            "them, can reap them: destroy it there, or reap first",
-            sys::gettid(), static_cast<unsigned long long>(owed()), owner_tid_);
+        const bool owner_lives = sys::tgkill(sys::getpid(), owner_tid_, 0) != -ESRCH;
+        SQUALL_ASSERT(!owner_lives,
+                      "an Io is destroyed on thread %d with %llu operations in flight, and only thread %d, which "
+                      "submitted them, can reap them: destroy it there, or reap first",
+                      sys::gettid(), static_cast<unsigned long long>(owed()), owner_tid_);
+        close_and_wait();
+        return;
     }
     for (bool can_cancel = true; owed() != 0;) {
         if (can_cancel) {
@@ -447,50 +484,48 @@ void Ring::drain() noexcept {
             // ENOENT: all that is left is past cancelling. EALREADY, ETIME: it is under way. Both end by themselves.
             can_cancel =
                 status >= 0 || status == -ENOENT || status == -EALREADY || status == -ETIME || status == -EINTR;
-            if (!can_cancel && close_and_wait()) return;
+            if (!can_cancel) return close_and_wait();
         }
         // A short wait, so that what was started while the kernel looked for it is cancelled the next time round.
         constexpr abi::Timespec a_moment{0, 10'000'000};
         const int code = enter(Offer::nothing, 1, &a_moment);
-        if (code != 0 && code != ETIME && !nothing_lost(code)) {
-            if (close_and_wait()) return;
-            SQUALL_ASSERT(
-                false,
-                "an Io is destroyed with %llu operations in flight, the kernel refuses to let them be reaped (errno "
-                "%d), and may yet write to their buffers",
-                static_cast<unsigned long long>(owed()), code);
-        }
+        if (code != 0 && code != ETIME && !nothing_lost(code)) return close_and_wait();
     }
 }
 
-// For a kernel that cannot cancel everything on request (before 6.0) or refuses to be entered: closes the ring, which
-// cancels all, and waits until the kernel has let go of it. It tells so by dropping the last reference to the write end
-// of a pipe that is registered with the ring: its read end hangs up. False when that could not be set up.
-bool Ring::close_and_wait() noexcept {
-    int ends[2];
-    if (sys::pipe2(ends, O_CLOEXEC) < 0) return false;
-    const int status = sys::io_uring_register(fd_, abi::register_files, &ends[1], 1);
-    sys::close(ends[1]);
-    if (status >= 0) {
-        unmap();
-        struct pollfd hang_up = {ends[0], 0, 0};
-        int seen = 0;
-        do {
-            seen = sys::ppoll(&hang_up, 1, nullptr);
-            SQUALL_ASSERT(seen >= 0 || seen == -EINTR, "waiting for the kernel to let go of a ring failed: errno %d", -seen);
-        } while (seen <= 0);
-    }
-    sys::close(ends[0]);
-    return status >= 0;
+// For a kernel that cannot cancel everything on request (before 6.0) or refuses to be entered, and for a ring whose thread
+// has ended: closes the ring, which cancels all, and waits until the kernel has let go of it. A child of fork() that still
+// has the ring's descriptor holds that up.
+void Ring::close_and_wait() noexcept {
+    // Kernels before 5.19 unregister buffers only when no transfer uses them, which is what the close has yet to see to.
+    unmap(Buffers::leave_to_close);
+    struct pollfd hung_up = {hang_up_, 0, 0};
+    int seen = 0;
+    do {
+        seen = sys::ppoll(&hung_up, 1, nullptr);
+        SQUALL_ASSERT(seen >= 0 || seen == -EINTR,
+                      "an Io is destroyed with operations in flight, the kernel may yet write to their buffers, and "
+                      "waiting for it to let go failed with errno %d",
+                      -seen);
+    } while (seen <= 0);
+    sys::close(hang_up_);
+    hang_up_ = -1;
 }
 
-void Ring::unmap() noexcept {
-    if (fd_ >= 0) {
+void Ring::unmap(Buffers buffers) noexcept {
+    // Elsewhere than on the owner's thread the kernel refuses both, or takes the index for one of this thread's rings.
+    if (fd_ >= 0 && !foreign()) {
         // The kernel frees a ring some time after it was closed; what counts against a limit is given back now.
-        if (arena_) sys::io_uring_register(fd_, abi::unregister_buffers, nullptr, 0);
+        if (arena_ && buffers == Buffers::unregister) sys::io_uring_register(fd_, abi::unregister_buffers, nullptr, 0);
         if (features_.registered_ring) {
             abi::RsrcUpdate update{static_cast<std::uint32_t>(enter_fd_), 0, 0};
-            sys::io_uring_register(fd_, abi::unregister_ring_fds, &update, 1);
+            const int status = sys::io_uring_register(fd_, abi::unregister_ring_fds, &update, 1);
+            // It would be a reference to the ring that nobody drops before this thread ends.
+            SQUALL_ASSERT(
+                status >= 0 || buffers == Buffers::unregister,
+                "an Io is destroyed with operations in flight, the kernel may yet write to their buffers, and "
+                "it refuses to let go of them (errno %d)",
+                -status);
         }
     }
     for (Mapping* const mapping : {&sq_ring_, &cq_ring_, &sqe_array_, &path_array_}) {
@@ -499,6 +534,10 @@ void Ring::unmap() noexcept {
     }
     if (fd_ >= 0) sys::close(fd_);
     fd_ = -1;
+    if (hang_up_ >= 0 && buffers == Buffers::unregister) {
+        sys::close(hang_up_);
+        hang_up_ = -1;
+    }
     if (arena_) arena_->rings.fetch_sub(1, std::memory_order_release);
     arena_ = nullptr;
 }

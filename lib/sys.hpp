@@ -2,7 +2,9 @@
 //
 // System calls, raw: each returns a value of 0 or more, or -errno, and the variable errno is neither read nor written.
 // This is the one convention; nothing above knows another. Every call passes through call(), which is the seam: a test
-// that links its own definition of it can refuse any call with any errno and shorten any count.
+// that sets `replacement` answers in the kernel's place, and so can refuse any call with any errno and shorten any count.
+// The calls are inlined, since a return that the processor mispredicts after the kernel costs as much as the rest of the
+// ring; looking whether they are replaced is one load and a branch that is never taken.
 #pragma once
 
 #include <sys/mman.h>
@@ -12,15 +14,59 @@
 #include <cstdint>
 #include <ctime>
 
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#include <unistd.h>
+
+#include <cerrno>
+#endif
+
 #include "squall/abi.hpp"
 
 struct statx;
 
 namespace squall::sys {
 
-// Runs system call `number`. Unused arguments are zero.
-long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-          std::uintptr_t f) noexcept;
+// Takes the number of a system call and its six arguments, zero where unused.
+using Replacement = long (*)(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
+                             std::uintptr_t e, std::uintptr_t f) noexcept;
+// Null but in a test program, which sets it before it makes the first ring or arena.
+extern Replacement replacement;
+
+// Runs system call `number`, or what replaces it.
+[[gnu::always_inline]] inline long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c,
+                                        std::uintptr_t d, std::uintptr_t e, std::uintptr_t f) noexcept {
+    if (replacement) [[unlikely]]
+        return replacement(number, a, b, c, d, e, f);
+#if defined(__x86_64__)
+    // The kernel clobbers rcx (return address) and r11 (flags), and nothing else; it may read and write any memory.
+    long result;
+    register std::uintptr_t r10 __asm__("r10") = d;
+    register std::uintptr_t r8 __asm__("r8") = e;
+    register std::uintptr_t r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register std::uintptr_t x0 __asm__("x0") = a;
+    register std::uintptr_t x1 __asm__("x1") = b;
+    register std::uintptr_t x2 __asm__("x2") = c;
+    register std::uintptr_t x3 __asm__("x3") = d;
+    register std::uintptr_t x4 __asm__("x4") = e;
+    register std::uintptr_t x5 __asm__("x5") = f;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
+    return static_cast<long>(x0);
+#else
+    // libc's convention ends here: it is turned into ours, and the caller's errno is left as it was.
+    const int saved = errno;
+    const long result = ::syscall(number, a, b, c, d, e, f);
+    const long answer = result == -1 ? -errno : result;
+    errno = saved;
+    return answer;
+#endif
+}
 
 // The same numbers on every architecture that squall supports; older libc headers lack the names.
 inline constexpr long nr_io_uring_setup = 425;
@@ -90,6 +136,9 @@ inline int statx(int fd, const char* path, int flags, unsigned mask, struct ::st
 inline int ioctl(int fd, unsigned long request, void* arg) noexcept {
     return static_cast<int>(detail::invoke(SYS_ioctl, detail::word(fd), request, detail::word(arg)));
 }
+inline int fcntl(int fd, int command) noexcept {
+    return static_cast<int>(detail::invoke(SYS_fcntl, detail::word(fd), detail::word(command)));
+}
 inline int pipe2(int (&fds)[2], int flags) noexcept {
     return static_cast<int>(detail::invoke(SYS_pipe2, detail::word(fds), detail::word(flags)));
 }
@@ -101,6 +150,12 @@ inline int prlimit(int resource, void* old) noexcept {
 }
 inline int capget(void* header, void* data) noexcept {
     return static_cast<int>(detail::invoke(SYS_capget, detail::word(header), detail::word(data)));
+}
+inline int getpid() noexcept { return static_cast<int>(detail::invoke(SYS_getpid)); }
+// Signal 0 asks whether the thread is there.
+inline int tgkill(int process, int thread, int signal) noexcept {
+    return static_cast<int>(
+        detail::invoke(SYS_tgkill, detail::word(process), detail::word(thread), detail::word(signal)));
 }
 inline int gettid() noexcept { return static_cast<int>(detail::invoke(SYS_gettid)); }
 

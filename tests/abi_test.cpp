@@ -16,11 +16,11 @@ namespace header {
 
 // A name that the header lacks is found out here, one namespace further out; one that it has hides this.
 constexpr long long absent = -1;
-constexpr long long IORING_OP_RENAMEAT = absent, IORING_OP_UNLINKAT = absent;
-constexpr long long IORING_REGISTER_ENABLE_RINGS = absent, IORING_REGISTER_RING_FDS = absent;
-constexpr long long IORING_UNREGISTER_RING_FDS = absent, IORING_REGISTER_SYNC_CANCEL = absent;
-constexpr long long IORING_REGISTER_BUFFERS = absent, IORING_UNREGISTER_BUFFERS = absent;
-constexpr long long IORING_REGISTER_FILES = absent, IORING_REGISTER_PROBE = absent;
+[[maybe_unused]] constexpr long long IORING_OP_RENAMEAT = absent, IORING_OP_UNLINKAT = absent;
+[[maybe_unused]] constexpr long long IORING_REGISTER_ENABLE_RINGS = absent, IORING_REGISTER_RING_FDS = absent;
+[[maybe_unused]] constexpr long long IORING_UNREGISTER_RING_FDS = absent, IORING_REGISTER_SYNC_CANCEL = absent;
+[[maybe_unused]] constexpr long long IORING_REGISTER_BUFFERS = absent, IORING_UNREGISTER_BUFFERS = absent;
+[[maybe_unused]] constexpr long long IORING_REGISTER_FILES = absent, IORING_REGISTER_PROBE = absent;
 
 namespace system {
 

@@ -75,6 +75,15 @@ TEST(Arena, ReturnsAMovedLeaseOnce) {
     EXPECT_EQ(all.size(), 2U);
 }
 
+TEST(Arena, LendsBuffersThatAreSpans) {
+    BufferArena arena = make_arena({.count = 1});
+    FixedBuffer buffer = *arena.acquire();
+    const std::span<std::byte> into = buffer;
+    const std::span<const std::byte> from = buffer;
+    EXPECT_EQ(into.data(), buffer.data());
+    EXPECT_EQ(from.size(), 4096U);
+}
+
 TEST(Arena, KeepsItsMemoryWhenItMoves) {
     BufferArena arena = make_arena({.count = 2});
     auto buffer = arena.acquire();

@@ -67,6 +67,11 @@ TEST(Result, LetsALoopWalkTheValueOfATemporary) {
     EXPECT_EQ(seen, "ab");
 }
 
+TEST(Result, IsMadeFromWhatConvertsToItsValue) {
+    const auto name = []() -> Result<std::string> { return "squall"; };
+    EXPECT_EQ(*name(), "squall");
+}
+
 TEST(Result, OfVoidIsSuccessOrAnError) {
     EXPECT_TRUE(Result<void>());
     const Result<void> bad(Error(EIO, "x"));

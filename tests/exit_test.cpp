@@ -138,23 +138,29 @@ TEST_P(ExitTest, I3_HoldsWhenTheKernelNoLongerLetsTheRingBeEntered) {
     }
 }
 
-TEST_P(ExitTest, I3_WaitsWithoutCancellingWhenNothingElseCanBeDone) {
+TEST_P(ExitTest, I3_HoldsWhenTheSubmittingThreadHasEnded) {
     std::optional<Io> io = make();
-    ASSERT_TRUE(io->read(pipe.read_end, memory, UINT64_MAX, 1));
-    (void)io->poll();
-    std::thread writer([&] {
-        std::this_thread::sleep_for(100ms);
-        ASSERT_EQ(::write(pipe.write_end, "late", 4), 4);
-    });
-    const Intercept old_kernel_out_of_descriptors([](Call& call) -> std::optional<long> {
-        if (call.number == SYS_pipe2) return -EMFILE;
-        return call.number == test::nr_register && call.args[1] == abi::register_sync_cancel
-                   ? std::optional<long>(-EINVAL)
-                   : std::nullopt;
-    });
+    std::thread([&] { read_what_never_comes(*io, 5); }).join();
     io.reset();
-    writer.join();
-    EXPECT_EQ(std::memcmp(memory.data(), "late", 4), 0) << "it returned before the read was done";
+    expect_that_nobody_reads();
+}
+
+TEST_P(ExitTest, I3_HoldsForTransfersOfAThreadThatHasEnded) {
+    const TempDir dir;
+    const Fd file(::open(dir.file("f").c_str(), O_RDWR | O_CREAT | O_DIRECT, 0600));
+    ASSERT_GE(file, 0);
+    for (int round = 0; round < 10; ++round) {
+        std::optional<Io> io = make();
+        std::thread([&] {
+            for (Token token = 0; token < 32; ++token) io->write(file, lease.bytes(), token * 8192, token);
+            (void)io->poll();
+        }).join();
+        io.reset();
+        for (Token token = 0; token < 32; ++token) {
+            Io reader = make();
+            ASSERT_EQ(result_of(reader, reader.read(file, lease.bytes(), token * 8192, 1)) >= 0, true);
+        }
+    }
 }
 
 TEST_P(ExitTest, I3_HoldsUnderSignalsAndShortMemory) {
@@ -212,6 +218,19 @@ TEST(Exit, MayHappenOnAnotherThreadWhenNothingIsInFlight) {
     std::thread([&] { unused.reset(); }).join();
 }
 
+TEST(Exit, OnAnotherThreadLeavesThatThreadsOwnRingsAlone) {
+    std::optional<Io> io = make_io({.entries = 8});
+    ASSERT_TRUE(io->nop(1));
+    drain(*io);
+    std::thread([&] {
+        Io own = make_io({.entries = 8});
+        ASSERT_TRUE(own.nop(1));
+        drain(own);
+        io.reset();
+        EXPECT_EQ(result_of(own, own.nop(2)), 0);
+    }).join();
+}
+
 TEST(ExitDeathTest, AbortsOnAnotherThreadWhenSomethingIsInFlight) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_DEATH(
@@ -241,7 +260,7 @@ TEST(ExitDeathTest, AbortsWhenNothingCanEndWhatIsInFlight) {
             });
             io.reset();
         },
-        "may yet write to their buffers");
+        "the kernel may yet write to their buffers, and it refuses to let go of them");
 }
 
 TEST(ExitDeathTest, AbortsWhileCompletionsAreAlive) {

@@ -280,6 +280,24 @@ TEST(Invariant, I5_PendingTaskWorkIsSeenWithoutASystemCallAndRunWithOne) {
     EXPECT_LE(io.counters().enters, enters + 2);
 }
 
+TEST_P(InvariantTest, I5_ALoopThatAlwaysSubmitsSeesWhatTheDeviceHasFinished) {
+    Io io = make(8);
+    const Pipe pipe;
+    std::byte byte{};
+    ASSERT_TRUE(io.read(pipe.read_end, {&byte, 1}, UINT64_MAX, 77));
+    submit_all(io);
+    ASSERT_EQ(::write(pipe.write_end, "x", 1), 1);
+    bool seen = false;
+    const auto deadline = io.now() + 10s;
+    for (int polls = 0; !seen && io.now() < deadline; ++polls) {
+        (void)io.nop(1);
+        for (const Completion& completion : io.poll()) seen = seen || completion.token == 77;
+        ASSERT_TRUE(polls < 10 || GetParam() == Mode::sqpoll) << "task work is flagged and not run";
+    }
+    EXPECT_TRUE(seen);
+    drain(io);
+}
+
 TEST(Invariant, I5_AnAwakeSqpollThreadNeedsNoSystemCall) {
     Io io = make_io({.entries = 64, .mode = Mode::sqpoll, .sqpoll_idle = 2s});
     ASSERT_TRUE(io.nop(0));
@@ -377,6 +395,16 @@ TEST_P(InvariantTest, I8_MayBeCreatedOnOneThreadAndUsedOnAnother) {
         EXPECT_EQ(drain(io).size(), 5U);
         const Io finished = std::move(io);
     }).join();
+}
+
+TEST_P(InvariantTest, I8_ParkingWithNothingSubmittedBindsToNoThread) {
+    Io io = make(8);
+    EXPECT_TRUE(io.park().empty());
+    const auto before = io.now();
+    EXPECT_TRUE(io.park(10ms).empty());
+    EXPECT_GE(io.now() - before, 10ms);
+    EXPECT_TRUE(io.poll().empty());
+    std::thread([&io] { EXPECT_EQ(result_of(io, io.nop(1)), 0); }).join();
 }
 
 TEST(Invariant, I8_ASecondThreadIsToldAndHarmsNothing) {
@@ -587,6 +615,42 @@ TEST_P(InvariantTest, I10_AChildOfForkIsToldAndTheParentGoesOn) {
     ASSERT_EQ(done.size(), 1U);
     EXPECT_EQ(done[0].token, 2U);
     EXPECT_EQ(result_of(*io, io->nop(5)), 0);
+}
+
+TEST_P(InvariantTest, I10_AChildOfForkMayLeaveALoopOverCompletions) {
+    Io io = make(8);
+    for (Token token = 0; token < 3; ++token) ASSERT_TRUE(io.nop(token));
+    submit_all(io);
+    {
+        Completions done = io.park();
+        EXPECT_EQ(in_forked_child([&] { const Completions gone = std::move(done); }), 0);
+    }
+    drain(io);
+    EXPECT_EQ(result_of(io, io.nop(5)), 0);
+}
+
+TEST(InvariantDeathTest, PollingOrParkingWhileCompletionsAreAliveAborts) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    const auto twice = [](bool park) {
+        Io io = make_io({.entries = 8});
+        EXPECT_TRUE(io.nop(1));
+        const Completions alive = io.poll();
+        EXPECT_TRUE(io.nop(2));
+        (void)(park ? io.park() : io.poll());
+    };
+    EXPECT_DEATH(twice(false), "while an earlier Completions is alive");
+    EXPECT_DEATH(twice(true), "while an earlier Completions is alive");
+    EXPECT_DEATH(
+        {
+            Io io = make_io({.entries = 8});
+            const Pipe pipe;
+            std::byte byte{};
+            EXPECT_TRUE(io.read(pipe.read_end, {&byte, 1}, UINT64_MAX, 1));
+            EXPECT_TRUE(io.nop(1));
+            const Completions alive = io.park();
+            (void)io.park();
+        },
+        "while an earlier Completions is alive");
 }
 
 TEST(Invariant, I10_AChildOfForkHasNoArena) {

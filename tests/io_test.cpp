@@ -449,6 +449,20 @@ TEST(TransferError, NamesWhatIsMisaligned) {
     EXPECT_EQ(address.message().find("the offset"), std::string::npos) << address.message();
 }
 
+TEST(TransferError, DoesNotBlameTheAlignmentOfABufferedFile) {
+    const TempDir dir;
+    write_file(dir.file("f"), std::vector<std::byte>(100));
+    const Fd file(::open(dir.file("f").c_str(), O_RDONLY));
+    std::vector<std::byte> bytes(100);
+    Io io = make_io();
+    ASSERT_TRUE(io.read(file, bytes, std::uint64_t{1} << 63, 1));
+    const Error far = transfer_error(*io.park().begin(), file, bytes, std::uint64_t{1} << 63);
+    EXPECT_EQ(far.code(), EINVAL);
+    EXPECT_NE(far.message().find("beyond 2^63 - 1"), std::string::npos) << far.message();
+    const Error other = transfer_error({1, -EINVAL, 0}, file, bytes, 7);
+    EXPECT_NE(other.message().find("not open with O_DIRECT"), std::string::npos) << other.message();
+}
+
 TEST(TransferError, TellsAShortTransferAndAnyOtherErrno) {
     std::vector<std::byte> bytes(100);
     const Error cut = transfer_error({1, 60, 0}, -1, bytes, 0);

@@ -230,7 +230,7 @@ TEST(CompletionQueueDeathTest, RefusesASecondRangeWhileOneIsAlive) {
     FakeRing ring(8, 4);
     CompletionQueue cq = ring.completion_queue();
     const Completions alive(cq, 0, 0);
-    EXPECT_DEATH(Completions(cq, 0, 0), "while an earlier Completions is alive");
+    EXPECT_DEATH((void)Completions(cq, 0, 0), "while an earlier Completions is alive");
 }
 
 TEST(CompletionQueueDeathTest, RefusesATailBeyondItsEntries) {

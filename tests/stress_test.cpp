@@ -24,6 +24,8 @@ using namespace std::chrono_literals;
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr double slowdown = 8;
+#elif !defined(__OPTIMIZE__)
+constexpr double slowdown = 4;
 #else
 constexpr double slowdown = 1;
 #endif

@@ -48,6 +48,9 @@ public:
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
     [[nodiscard]] std::byte* data() const noexcept { return data_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    // A range of bytes, so that a lease can be given where a span is asked for.
+    [[nodiscard]] std::byte* begin() const noexcept { return data_; }
+    [[nodiscard]] std::byte* end() const noexcept { return data_ + size_; }
     explicit operator bool() const noexcept { return data_ != nullptr; }
     // Returns the buffer to its arena now.
     void reset() noexcept {

@@ -101,7 +101,8 @@ public:
     void give_back() noexcept {
         // Release pairs with the kernel's acquire of the CQ head (io_cqe_cache_refill): our reads of the CQEs are done
         // before the kernel may write over them.
-        store_release(khead_, head_);
+        if (khead_) [[likely]]  // null in a child of fork(), whose parent's CQ it is (I10)
+            store_release(khead_, head_);
         lent_ = false;
     }
 
@@ -125,8 +126,10 @@ SQUALL_API Error ring_error(int code);
 // const Completion&, read in place, that may be walked more than once. Valid until it is destroyed, which hands the CQ
 // slots back; at most one is alive per Io. Everything in it counts as delivered: leaving a loop early drops the rest.
 //
-// The body of a loop over it may queue operations on the same Io, but not poll, park, move or destroy it.
-// Thread rule: the thread that called poll() or park(). It must not outlive its Io.
+// The body of a loop over it may queue operations on the same Io, but not poll, park, move or destroy it: that aborts with
+// a message, and so does `done = io.poll()`, which polls while the old range is alive.
+// Thread rule: the thread that called poll() or park(). It must not outlive its Io. A child of fork() may destroy its copy
+// but not walk it.
 class [[nodiscard]] Completions {
 public:
     class iterator {

@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "squall/config.hpp"
@@ -48,6 +49,10 @@ public:
     using error_type = Error;
 
     Result(T value) : value_(std::move(value)) {}
+    template <class U>
+    requires std::is_convertible_v<U&&, T> &&(!std::is_convertible_v<U&&, Error>)&&(
+        !std::is_same_v<std::remove_cvref_t<U>, Result>)&&(!std::is_same_v<std::remove_cvref_t<U>, T>)Result(U&& value)
+        : value_(std::in_place, std::forward<U>(value)) {}
     Result(Error error) : error_(std::move(error)) {
         SQUALL_ASSERT(error_.code() != 0, "a failed Result has an errno");
     }
@@ -101,6 +106,7 @@ public:
 
     [[nodiscard]] bool has_value() const noexcept { return !error_; }
     explicit operator bool() const noexcept { return has_value(); }
+    void operator*() const { value(); }
     void value() const { SQUALL_ASSERT(has_value(), "the Result holds an error: %s", error_.message().c_str()); }
     [[nodiscard]] const Error& error() const& {
         SQUALL_ASSERT(!has_value(), "the Result holds a value, not an error");

@@ -11,15 +11,17 @@
 // What every operation promises, so that it is not said eleven times:
 //   Result    true: queued, exactly one completion with this token will be handed out. false: no room, nothing was
 //   taken;
-//             poll() and try again. There is no third outcome: a bad argument is for the kernel to refuse, and its
-//             -errno is the completion's `res`.
+//             poll() and try again (with Mode::sqpoll also when nothing is in flight: the kernel thread may complete an
+//             operation a moment before it gives the SQ slot back). There is no third outcome: a bad argument is for the
+//             kernel to refuse, and its -errno is the completion's `res`.
 //   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, or ~Io has
 //   returned
 //             (I7). Paths are copied: change or free them as soon as the call returns (I6).
 //   Cost      no system call, no allocation, no lock (I4, I5).
 //   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8),
 //             unless the ring is Mode::plain.
-//   Fork      in a child of fork() every call returns false and poll() says why (I10).
+//   Fork      in a child of fork() every call returns false and poll() says why (I10); the child may destroy its copy,
+//             whose descriptor stays open there until exec or exit.
 // Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page is
 // io_uring_enter(2).
 #pragma once
@@ -65,9 +67,12 @@ public:
     Io& operator=(Io&& other) noexcept;
     // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be cancelled is cancelled
     // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes), and it returns when the kernel has finished
-    // with the rest and writes to no memory of the caller's any more. Their completions are not delivered.
-    // It may block for as long as a transfer that cannot be cancelled takes. Run it on the submitting thread: on
-    // another one it aborts with a message if operations are in flight, since only their submitter can reap them.
+    // with the rest and writes to no memory of the caller's any more. Their completions are not delivered, so reap an
+    // open() first, or its descriptor is lost. It may block for as long as a transfer that cannot be cancelled takes and,
+    // before 6.0, for as long as a forked child holds the ring's descriptor.
+    // Destroy it on the thread that submitted, or after that thread has ended. While it lives, another thread cannot give
+    // the ring's memory and the arena's pinned pages back before it ends, and aborts with a message if operations are in
+    // flight, since only their submitter can reap them.
     ~Io();
 
     // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd, close-on-exec, the caller's
@@ -208,7 +213,6 @@ private:
     void destroy() noexcept;
 
     detail::Ring* ring_ = nullptr;
-    int fd_ = -1;  // kept outside the ring's page, which is wiped in a forked child
 };
 
 // What O_DIRECT asks of a transfer: the address a multiple of `memory`, offset and size multiples of `offset`. Bytes.
@@ -229,7 +233,7 @@ struct DirectIoAlignment {
 [[nodiscard]] SQUALL_API Result<DirectIoAlignment> direct_io_alignment(int fd);
 
 // What became of a read or write whose completion is `completion`, for an operator: no error when all `size` bytes of
-// it moved; else Completion::error(), or EIO for a short transfer, with what `fd`, address, offset and size have to do
+// it moved; else the errno, or EIO for a short transfer, with what `fd`, address, offset and size have to do
 // with it: which one breaks O_DIRECT's alignment, and by how much. Give it what was given to the operation. Any thread;
 // allocates and makes system calls.
 [[nodiscard]] SQUALL_API Error transfer_error(const Completion& completion, int fd, std::span<const std::byte> bytes,

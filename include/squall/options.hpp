@@ -46,7 +46,7 @@ struct IoOptions {
 
 // Which pages back an arena.
 enum class Pages : std::uint8_t {
-    automatic,    // asked: the best that can be had of the three below; never an answer
+    automatic,    // asked: the best that can be had of the three below, huge ones from 1 MiB on; never an answer
     hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages); asked: these or an error
     transparent,  // transparent huge pages (madvise); asked: these or an error
     base,         // the machine's ordinary pages, 4 KiB on x86-64

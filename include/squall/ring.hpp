@@ -129,9 +129,9 @@ public:
     // Sets up, maps, probes and registers; the caller owns the result and gives it to destroy(). Errors as
     // Io::create's.
     static Result<Ring*> create(const IoOptions& options);
-    // Drains, unmaps and closes (I3); `fd` is the ring's, which a wiped page no longer knows. Aborts, with a message,
-    // where returning would leave the kernel writing to the caller's memory.
-    static void destroy(Ring* ring, int fd) noexcept;
+    // Drains, unmaps and closes (I3). Aborts, with a message, where returning would leave the kernel writing to the
+    // caller's memory.
+    static void destroy(Ring* ring) noexcept;
 
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
@@ -177,7 +177,6 @@ public:
     [[nodiscard]] Counters& counters() noexcept { return counters_; }
     [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
     [[nodiscard]] bool lending() const noexcept { return cq_.is_lent(); }
-    [[nodiscard]] int fd() const noexcept { return fd_; }
 
 private:
     Ring() = default;
@@ -202,7 +201,7 @@ private:
     int poll_slowly() noexcept;
     int park_slowly(const std::chrono::nanoseconds* timeout) noexcept;
 
-    int ready_to_enter() noexcept;
+    int check_caller() noexcept;
     int bind() noexcept;
     enum class Offer : bool { nothing, everything };
     int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
@@ -211,9 +210,11 @@ private:
     Result<void> check_operations();
     Result<void> register_arena(const BufferArena& arena);
     [[nodiscard]] bool foreign() const noexcept;
+    Result<void> register_hang_up();
     void drain() noexcept;
-    bool close_and_wait() noexcept;
-    void unmap() noexcept;
+    void close_and_wait() noexcept;
+    enum class Buffers : bool { leave_to_close, unregister };
+    void unmap(Buffers buffers) noexcept;
 
     // What queueing an operation touches.
     SubmissionQueue sq_;
@@ -230,6 +231,7 @@ private:
     std::uint64_t owner_ = 0;  // thread number of the submitter; 0 before the first submission and in Mode::plain
     int owner_tid_ = 0;
     int fd_ = -1;
+    int hang_up_ = -1;   // hangs up when the kernel has let go of the ring: see register_hang_up()
     int enter_fd_ = -1;  // fd_, or its index among the owner's registered rings
     std::uint32_t enter_flags_ = 0;
     bool bound_ = false;

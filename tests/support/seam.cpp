@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Replaces lib/sys.cpp in the test programs: see seam.hpp.
+// Stands in for the kernel in the test programs: see seam.hpp.
 #include "seam.hpp"
 
 #include <unistd.h>
@@ -54,14 +54,20 @@ Intercept::Answer refuse(long number, long result, int times) {
     };
 }
 
-}  // namespace squall::test
+namespace {
 
-long squall::sys::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
-                       std::uintptr_t e, std::uintptr_t f) noexcept {
-    using namespace squall::test;
+long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+            std::uintptr_t f) noexcept {
     counts[static_cast<std::size_t>(number)].fetch_add(1, std::memory_order_relaxed);
     Call made{number, {a, b, c, d, e, f}};
     if (current)
-        if (const auto answer = (*current)(made)) return *answer;
+        if (const auto given = (*current)(made)) return *given;
     return real(made);
 }
+
+// Before main(), and so before any ring.
+[[maybe_unused]] const sys::Replacement installed = sys::replacement = &answer;
+
+}  // namespace
+
+}  // namespace squall::test

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -63,6 +64,11 @@ Pipe::~Pipe() {
 
 Io make_io(const IoOptions& options) {
     auto io = Io::create(options);
+    // Without CAP_IPC_LOCK a kernel may count rings that were closed a moment ago.
+    for (int tries = 0; !io && io.error().code() == ENOMEM && tries < 500; ++tries) {
+        ::usleep(10'000);
+        io = Io::create(options);
+    }
     if (!io) {
         std::fprintf(stderr, "%s\n", io.error().message().c_str());
         std::abort();
@@ -100,21 +106,35 @@ std::vector<Completion> drain(Io& io) {
 }
 
 namespace {
-std::byte pattern(std::uint64_t at, std::uint64_t seed) {
-    std::uint64_t x = (at / 8 + 1) * 0x9e3779b97f4a7c15ULL ^ (seed + 1) * 0xbf58476d1ce4e5b9ULL;
-    x ^= x >> 29;
-    return static_cast<std::byte>(x >> (at % 8 * 8));
+std::uint64_t pattern(std::uint64_t word, std::uint64_t seed) {
+    const std::uint64_t x = (word + 1) * 0x9e3779b97f4a7c15ULL ^ (seed + 1) * 0xbf58476d1ce4e5b9ULL;
+    return x ^ x >> 29;
+}
+// Calls `each(place, byte that belongs there)` until it says false; a word of the pattern is made once for its eight bytes.
+template <class Each>
+void walk_pattern(std::size_t size, std::uint64_t offset, std::uint64_t seed, Each each) {
+    std::uint64_t word = pattern(offset / 8, seed);
+    for (std::size_t i = 0; i < size; ++i) {
+        const std::uint64_t at = offset + i;
+        if (at % 8 == 0) word = pattern(at / 8, seed);
+        if (!each(i, static_cast<std::byte>(word >> (at % 8 * 8)))) return;
+    }
 }
 }  // namespace
 
 void fill_pattern(std::span<std::byte> bytes, std::uint64_t offset, std::uint64_t seed) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = pattern(offset + i, seed);
+    std::byte* const data = bytes.data();
+    walk_pattern(bytes.size(), offset, seed, [data](std::size_t i, std::byte byte) { return data[i] = byte, true; });
 }
 
 std::ptrdiff_t find_wrong(std::span<const std::byte> bytes, std::uint64_t offset, std::uint64_t seed) {
-    for (std::size_t i = 0; i < bytes.size(); ++i)
-        if (bytes[i] != pattern(offset + i, seed)) return static_cast<std::ptrdiff_t>(i);
-    return -1;
+    const std::byte* const data = bytes.data();
+    std::ptrdiff_t wrong = -1;
+    walk_pattern(bytes.size(), offset, seed, [data, &wrong](std::size_t i, std::byte byte) {
+        if (data[i] != byte) wrong = static_cast<std::ptrdiff_t>(i);
+        return wrong < 0;
+    });
+    return wrong;
 }
 
 void write_file(const std::string& path, std::span<const std::byte> bytes) {
