@@ -1,32 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// The ring's cold paths: finding the best set-up that the kernel has, mapping, binding to the submitting thread,
-// entering the kernel and reading its answers, and letting go. What is hot is inline in ring.hpp; what a file is,
-// io.cpp knows.
+// The ring's cold paths once it is made: binding to the submitting thread, entering the kernel and reading its answers, and
+// letting go. Making one is setup.cpp's; what is hot is inline in ring.hpp; what a file is, io.cpp knows.
 #include "squall/ring.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 
 #include <atomic>
 #include <cerrno>
-#include <new>
-#include <string>
-#include <vector>
 
 #include "arena_control.hpp"
-#include "explain.hpp"
-#include "squall/arena.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
 
 namespace {
-
-constexpr std::uint32_t entries_max = 32768;  // IORING_MAX_ENTRIES
-constexpr std::uint32_t cq_entries_max = 2 * entries_max;
-constexpr std::size_t ring_page_bytes = 4096;
-static_assert(sizeof(Ring) <= ring_page_bytes);
 
 // A number per thread that is never used again in the process, unlike a thread's id: what owns a ring must not come back
 // as another thread. 0 is nobody. Without a dynamic initialiser, so that reading it is one load.
@@ -36,86 +24,6 @@ std::uint64_t thread_number() noexcept {
     if (this_thread == 0) [[unlikely]]
         this_thread = last_thread.fetch_add(1, std::memory_order_relaxed) + 1;
     return this_thread;
-}
-
-// The set-up flags that a kernel may lack, newest first. It answers EINVAL without saying which one it meant, so they
-// are given up one by one in this order; giving up an older one first would lose more than the kernel lacks.
-struct Rung {
-    std::uint32_t drop;
-    std::uint32_t instead;
-};
-constexpr Rung ladder[] = {
-    {abi::setup_no_sqarray, 0},                              // 6.6
-    {abi::setup_defer_taskrun, abi::setup_coop_taskrun},     // 6.1; the next best way not to be interrupted
-    {abi::setup_single_issuer, 0},                           // 6.0
-    {abi::setup_coop_taskrun | abi::setup_taskrun_flag, 0},  // 5.19
-    {abi::setup_submit_all, 0},                              // 5.18
-};
-
-std::uint32_t best_flags(const IoOptions& options) noexcept {
-    const std::uint32_t always =
-        abi::setup_cqsize | abi::setup_clamp | abi::setup_r_disabled | abi::setup_submit_all | abi::setup_no_sqarray;
-    switch (options.mode) {
-        case Mode::deferred:
-            return always | abi::setup_single_issuer | abi::setup_defer_taskrun | abi::setup_taskrun_flag;
-        case Mode::plain:
-            return always;
-        case Mode::sqpoll:
-            return always | abi::setup_single_issuer | abi::setup_sqpoll |
-                   (options.sqpoll_cpu ? abi::setup_sq_aff : 0U);
-    }
-    return always;
-}
-
-// Without these squall could not keep its promises, so it refuses to start without them.
-struct Feature {
-    std::uint32_t bit;
-    const char* name;
-};
-constexpr Feature required_features[] = {
-    {abi::feat_nodrop, "IORING_FEAT_NODROP (5.5)"},
-    {abi::feat_submit_stable, "IORING_FEAT_SUBMIT_STABLE (5.5)"},
-    {abi::feat_ext_arg, "IORING_FEAT_EXT_ARG (5.11)"},
-};
-struct Operation {
-    abi::Op op;
-    const char* name;
-};
-constexpr Operation required_operations[] = {
-    {abi::Op::nop, "IORING_OP_NOP (5.1)"},
-    {abi::Op::fsync, "IORING_OP_FSYNC (5.1)"},
-    {abi::Op::read_fixed, "IORING_OP_READ_FIXED (5.1)"},
-    {abi::Op::write_fixed, "IORING_OP_WRITE_FIXED (5.1)"},
-    {abi::Op::openat, "IORING_OP_OPENAT (5.6)"},
-    {abi::Op::close, "IORING_OP_CLOSE (5.6)"},
-    {abi::Op::statx, "IORING_OP_STATX (5.6)"},
-    {abi::Op::read, "IORING_OP_READ (5.6)"},
-    {abi::Op::write, "IORING_OP_WRITE (5.6)"},
-    {abi::Op::renameat, "IORING_OP_RENAMEAT (5.11)"},
-    {abi::Op::unlinkat, "IORING_OP_UNLINKAT (5.11)"},
-};
-
-std::string text(std::uint64_t number) { return std::to_string(number); }
-
-Error refuse(const std::string& value, const std::string& rule) { return Error(EINVAL, "Io::create: " + value, rule); }
-
-Result<void> check(const IoOptions& options) {
-    if (options.entries == 0 || options.entries > entries_max)
-        return refuse("entries is " + text(options.entries), "it must be 1 to " + text(entries_max));
-    if (options.completion_entries != 0) {
-        std::uint32_t rounded = 1;
-        while (rounded < options.entries) rounded *= 2;
-        if (options.completion_entries < rounded || options.completion_entries > cq_entries_max)
-            return refuse("completion_entries is " + text(options.completion_entries),
-                          "it must be 0 for twice the SQ, or " + text(rounded) +
-                              " (entries, rounded up to a power of two) to " + text(cq_entries_max));
-    }
-    if (options.mode != Mode::deferred && options.mode != Mode::plain && options.mode != Mode::sqpoll)
-        return refuse("mode is " + text(static_cast<unsigned>(options.mode)), "it must be one of squall::Mode's");
-    if (options.mode == Mode::sqpoll && (options.sqpoll_idle.count() < 1 || options.sqpoll_idle.count() > UINT32_MAX))
-        return refuse("sqpoll_idle is " + std::to_string(options.sqpoll_idle.count()) + " ms",
-                      "it must be 1 ms to " + text(UINT32_MAX) + " ms");
-    return {};
 }
 
 abi::Timespec to_timespec(std::chrono::nanoseconds duration) noexcept {
@@ -139,168 +47,7 @@ void sleep_out(std::chrono::nanoseconds timeout) noexcept {
 // Answers of io_uring_enter after which the same is simply done again.
 bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN || code == EBUSY; }
 
-void* page_aligned(long address) noexcept { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
-
 }  // namespace
-
-// --- Making one -----------------------------------------------------------------------------------------------------
-
-Result<Ring*> Ring::create(const IoOptions& options) {
-    if (auto checked = check(options); !checked) return checked.error();
-
-    const long page = sys::mmap(ring_page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (sys::is_error(page))
-        return Error(static_cast<int>(-page), "Io::create: mapping 4096 bytes for the ring's state");
-    // A fork's child must find zeros here, not a copy: the copy would know indices of a ring that it does not share.
-    if (const int wiped = sys::madvise(page_aligned(page), ring_page_bytes, MADV_WIPEONFORK); wiped < 0) {
-        sys::munmap(page_aligned(page), ring_page_bytes);
-        return Error(-wiped, "Io::create: madvise(MADV_WIPEONFORK)", "squall needs Linux 5.11 or newer");
-    }
-    Ring* const ring = ::new (page_aligned(page)) Ring;
-    if (auto set_up = ring->set_up(options); !set_up) {
-        ring->unmap(Buffers::unregister);
-        sys::munmap(ring, ring_page_bytes);
-        return set_up.error();
-    }
-    ring->alive_ = true;
-    return ring;
-}
-
-Result<void> Ring::set_up(const IoOptions& options) {
-    abi::Params params{};
-    std::uint32_t flags = best_flags(options);
-    features_.setup_flags_asked = flags;
-    const auto attempt = [&] {
-        params = {};
-        params.flags = flags;
-        params.cq_entries = options.completion_entries != 0 ? options.completion_entries : 2 * options.entries;
-        params.sq_thread_idle = static_cast<std::uint32_t>(options.sqpoll_idle.count());
-        params.sq_thread_cpu = options.sqpoll_cpu.value_or(0);
-        return sys::io_uring_setup(options.entries, &params);
-    };
-    int fd = attempt();
-    for (const Rung& rung : ladder) {
-        if (fd != -EINVAL) break;
-        if ((flags & rung.drop) == 0) continue;
-        flags = (flags & ~rung.drop) | rung.instead;
-        fd = attempt();
-    }
-    if (fd < 0) return explain_setup(-fd, options);
-    fd_ = fd;
-
-    features_.mode = options.mode;
-    features_.sq_entries = params.sq_entries;
-    features_.cq_entries = params.cq_entries;
-    features_.setup_flags = flags;
-    features_.kernel_features = params.features;
-    features_.single_issuer = (flags & abi::setup_single_issuer) != 0;
-    features_.deferred_taskrun = (flags & abi::setup_defer_taskrun) != 0;
-    features_.taskrun_flag = (flags & abi::setup_taskrun_flag) != 0;
-    features_.no_sqarray = (flags & abi::setup_no_sqarray) != 0;
-    sqpoll_ = options.mode == Mode::sqpoll;
-
-    for (const Feature& feature : required_features)
-        if ((params.features & feature.bit) == 0) return explain_missing(feature.name);
-    if (sqpoll_ && (params.features & abi::feat_sqpoll_nonfixed) == 0)
-        return explain_missing("IORING_FEAT_SQPOLL_NONFIXED (5.11)");
-    if (auto mapped = map(params); !mapped) return mapped;
-    if (auto checked = check_operations(); !checked) return checked;
-    if (auto registered = register_hang_up(); !registered) return registered;
-    if (options.arena)
-        if (auto registered = register_arena(*options.arena); !registered) return registered;
-    return {};
-}
-
-Result<void> Ring::map(const abi::Params& params) {
-    const auto map_one = [](Mapping& mapping, std::size_t bytes, int fd, std::uint64_t offset) -> int {
-        const int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED | MAP_POPULATE;
-        const long at = sys::mmap(bytes, PROT_READ | PROT_WRITE, kind, fd, offset);
-        if (sys::is_error(at)) return static_cast<int>(at);
-        mapping = {page_aligned(at), bytes};
-        return sys::madvise(mapping.at, bytes, MADV_DONTFORK);  // I10: no child writes into its parent's ring
-    };
-    const bool single = (params.features & abi::feat_single_mmap) != 0;
-    const std::size_t cq_bytes = params.cq_off.cqes + params.cq_entries * sizeof(abi::Cqe);
-    // Without an index array the SQ ring is only its head, which lies before the CQEs.
-    std::size_t sq_bytes =
-        features_.no_sqarray ? params.cq_off.cqes : params.sq_off.array + params.sq_entries * sizeof(std::uint32_t);
-    if (single && sq_bytes < cq_bytes) sq_bytes = cq_bytes;
-
-    int status = map_one(sq_ring_, sq_bytes, fd_, abi::off_sq_ring);
-    if (status >= 0 && !single) status = map_one(cq_ring_, cq_bytes, fd_, abi::off_cq_ring);
-    if (status >= 0) status = map_one(sqe_array_, params.sq_entries * sizeof(abi::SqeWords), fd_, abi::off_sqes);
-    // Address space only: a page of it becomes real when the first path is copied there.
-    if (status >= 0) status = map_one(path_array_, params.sq_entries * 2 * path_slot_bytes, -1, 0);
-    if (status < 0)
-        return Error(-status,
-                     "Io::create: mapping a ring of " + text(params.sq_entries) + " SQ and " + text(params.cq_entries) +
-                         " CQ entries",
-                     explain_memory());
-
-    char* const sq = static_cast<char*>(sq_ring_.at);
-    char* const cq = single ? sq : static_cast<char*>(cq_ring_.at);
-    const auto word = [](char* base, std::uint32_t offset) { return reinterpret_cast<std::uint32_t*>(base + offset); };
-    if (!features_.no_sqarray) {
-        // Slot i is always entry i, so that the array is written once and never looked at again.
-        std::uint32_t* const array = word(sq, params.sq_off.array);
-        for (std::uint32_t i = 0; i < params.sq_entries; ++i) array[i] = i;
-    }
-    sq_ = SubmissionQueue({word(sq, params.sq_off.head), word(sq, params.sq_off.tail), word(sq, params.sq_off.flags),
-                           static_cast<abi::SqeWords*>(sqe_array_.at), params.sq_entries},
-                          0);
-    cq_ = CompletionQueue({word(cq, params.cq_off.head), word(cq, params.cq_off.tail),
-                           reinterpret_cast<Completion*>(cq + params.cq_off.cqes), params.cq_entries});
-    paths_ = static_cast<char*>(path_array_.at);
-    return {};
-}
-
-// Asks the kernel what it can do, since neither its version nor a header says: distributions carry features back.
-Result<void> Ring::check_operations() {
-    abi::Probe probe{};
-    if (const int status = sys::io_uring_register(fd_, abi::register_probe, &probe, 256); status < 0)
-        return explain_register(-status, "IORING_REGISTER_PROBE");
-    for (const Operation& operation : required_operations) {
-        const auto op = static_cast<std::uint8_t>(operation.op);
-        if (op > probe.last_op || (probe.ops[op].flags & abi::op_supported) == 0)
-            return explain_missing(operation.name);
-    }
-    features_.last_op = probe.last_op;
-    return {};
-}
-
-// Registers one end of a pipe with the ring, and with nothing else: the kernel drops it when it has let go of the ring for
-// good, and then the other end hangs up. That is what close_and_wait() waits for. It must be done now, since later only
-// the submitting thread may register, and that thread may be gone by then.
-Result<void> Ring::register_hang_up() {
-    int ends[2];
-    if (const int status = sys::pipe2(ends, O_CLOEXEC); status < 0)
-        return explain_files(-status, "Io::create: making a pipe");
-    const int status = sys::io_uring_register(fd_, abi::register_files, &ends[1], 1);
-    sys::close(ends[1]);
-    hang_up_ = ends[0];
-    if (status < 0) return explain_register(-status, "IORING_REGISTER_FILES");
-    return {};
-}
-
-Result<void> Ring::register_arena(const BufferArena& arena) {
-    ArenaControl* const control = arena.control_;
-    SQUALL_ASSERT(control && control->base, "IoOptions::arena was moved from, or made before a fork");
-    std::vector<abi::Iovec> regions;
-    for (std::uint64_t at = 0; at < control->bytes; at += region_bytes) {
-        const std::uint64_t left = control->bytes - at;
-        regions.push_back(
-            {reinterpret_cast<std::uintptr_t>(control->base) + at, left < region_bytes ? left : region_bytes});
-    }
-    const int status =
-        sys::io_uring_register(fd_, abi::register_buffers, regions.data(), static_cast<std::uint32_t>(regions.size()));
-    if (status < 0) return explain_arena(-status, control->bytes, regions.size());
-    arena_base_ = reinterpret_cast<std::uintptr_t>(control->base);
-    arena_bytes_ = control->bytes;
-    arena_ = control;
-    control->rings.fetch_add(1, std::memory_order_relaxed);
-    features_.fixed_regions = static_cast<std::uint32_t>(regions.size());
-    return {};
-}
 
 // --- Entering the kernel --------------------------------------------------------------------------------------------
 
@@ -316,15 +63,18 @@ bool Ring::make_room() noexcept {
 
 inline bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
 
-// 0 when this thread may drive the ring now, or the errno that error() reports.
-inline int Ring::check_caller() noexcept {
+// 0 when this thread may enter the ring now, or the errno that error() reports.
+inline int Ring::may_enter() noexcept {
+    // The common case in one comparison: a ring that is owned is alive and bound.
+    return owner_ != 0 && owner_ == this_thread ? 0 : may_enter_slowly();
+}
+
+int Ring::may_enter_slowly() noexcept {
     if (!alive_) return ESTALE;  // I10
-    // The kernel would take completions that are still being read for new ones, and park() would not wait.
-    SQUALL_ASSERT(!cq_.is_lent(),
-                  "poll() or park() while an earlier Completions is alive: let it go out of scope first");
     // Checked here and not left to the kernel's EEXIST: a registered ring fd is an index into a table of the thread's
     // own, and on another thread the same index may name that thread's ring. Kernels before 6.0 do not check either.
-    return foreign() ? EEXIST : 0;
+    if (foreign()) return EEXIST;
+    return bound_ ? 0 : bind();
 }
 
 // I8: the ring was made disabled; whoever submits first enables it and is its submitter from then on.
@@ -365,21 +115,17 @@ int Ring::bind() noexcept {
     std::uint32_t flags = enter_flags_;
     std::uint32_t to_submit = 0;
     const std::uint64_t tail = counters_.submitted;
-    if (sq_.unflushed(tail) && sqpoll_) {
-        if (sq_.publish_and_check_sleep(tail)) {
-            flags |= abi::enter_sq_wakeup;
-            ++counters_.sqpoll_wakeups;
-        } else {
-            sq_.note_published(tail);
-        }
-    } else if (sq_.unflushed(tail) && offer == Offer::everything) {
+    if (sqpoll_) [[unlikely]] {
+        if (sq_.unflushed(tail)) flags |= show_to_poller(tail);
+    } else if (offer == Offer::everything) {
         sq_.publish(tail);
         to_submit = sq_.unconsumed(tail);
     }
     // Task work is run, and an overflow flushed, only by an enter that asks for events, even when it submits: else a loop
     // that always has something to submit would never see what the device has finished.
     const std::uint32_t hints = sq_.flags() & (abi::sq_cq_overflow | abi::sq_taskrun);
-    if ((hints & abi::sq_cq_overflow) != 0) ++counters_.overflow_flushes;
+    if ((hints & abi::sq_cq_overflow) != 0) [[unlikely]]
+        ++counters_.overflow_flushes;
     if (min_complete > 0 || hints != 0) flags |= abi::enter_getevents;
     if (flags == enter_flags_ && to_submit == 0) return 0;  // SQPOLL, awake: the published tail was all it needed
 
@@ -391,9 +137,10 @@ int Ring::bind() noexcept {
     } else {
         answer = sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags, nullptr, 0);
     }
-    if (to_submit > 0) sq_.note_consumed();
-    // The kernel wakes the poller before it waits, so that these two say that it was woken.
-    if ((flags & abi::enter_sq_wakeup) != 0 && (answer >= 0 || answer == -EINTR || answer == -ETIME))
+    if (!sqpoll_) [[likely]]
+        sq_.note_consumed();
+    // The kernel wakes the poller before it waits, so that these say that it was woken.
+    else if ((flags & abi::enter_sq_wakeup) != 0 && (answer >= 0 || answer == -EINTR || answer == -ETIME))
         sq_.note_published(tail);
     if (answer >= 0) [[likely]]
         return 0;
@@ -401,11 +148,19 @@ int Ring::bind() noexcept {
     return -answer;
 }
 
+// Lets the SQPOLL thread see what is queued; the flag that wakes it if it sleeps.
+std::uint32_t Ring::show_to_poller(std::uint64_t tail) noexcept {
+    if (sq_.publish_and_check_sleep(tail)) {
+        ++counters_.sqpoll_wakeups;
+        return abi::enter_sq_wakeup;
+    }
+    sq_.note_published(tail);
+    return 0;
+}
+
 int Ring::poll_slowly() noexcept {
-    if (const int code = check_caller(); code != 0) [[unlikely]]
+    if (const int code = may_enter(); code != 0) [[unlikely]]
         return code;
-    if (!bound_) [[unlikely]]
-        if (const int code = bind(); code != 0) return code;
     const int code = enter(Offer::everything, 0, nullptr);
     if (code == 0) [[likely]]
         return 0;
@@ -414,14 +169,15 @@ int Ring::poll_slowly() noexcept {
 
 int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
     if (timeout && timeout->count() <= 0) return wants_kernel() ? poll_slowly() : 0;
-    if (const int code = check_caller(); code != 0) return code;
-    if (in_flight() == 0) {
-        if (!timeout) return 0;
+    // The kernel would take completions that are still being read for new ones, and not wait.
+    SQUALL_ASSERT(!cq_.is_lent(),
+                  "poll() or park() while an earlier Completions is alive: let it go out of scope first");
+    if (alive_ && in_flight() == 0) {
+        if (!timeout) return foreign() ? EEXIST : 0;
         // Nothing was ever submitted: the ring belongs to no thread yet, and waiting on it would make it this one's (I8).
         if (!bound_) return sleep_out(*timeout), 0;
     }
-    if (!bound_)
-        if (const int code = bind(); code != 0) return code;
+    if (const int code = may_enter(); code != 0) return code;
     const auto started = timeout ? monotonic_now() : std::chrono::nanoseconds(0);
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
     for (;;) {
@@ -452,7 +208,7 @@ void Ring::destroy(Ring* ring) noexcept {
         ring->drain();
         ring->unmap(Buffers::unregister);
     }
-    sys::munmap(ring, ring_page_bytes);
+    sys::munmap(ring, Ring::page_bytes);
 }
 
 // Returns when the kernel owes no completion, and so writes to no memory of the caller's any more. Closing the ring would

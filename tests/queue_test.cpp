@@ -55,10 +55,11 @@ struct FakeRing {
 struct Producer {
     explicit Producer(FakeRing& ring) : tail(ring.sq_tail), queue(ring.submission_queue()) {}
     void push(std::uint64_t token) {
-        queue.slot(tail).user_data = abi::Word{token};
+        queue.slot().user_data = abi::Word{token};
+        queue.push();
         ++tail;
     }
-    [[nodiscard]] bool full() const { return queue.full(tail); }
+    [[nodiscard]] bool full() const { return queue.full(); }
     bool widen(std::uint32_t cq_room) { return queue.widen(tail, cq_room); }
     [[nodiscard]] bool unflushed() const { return queue.unflushed(tail); }
     void publish() { queue.publish(tail); }
@@ -160,7 +161,7 @@ TEST(SubmissionQueue, SaysWhenThePollerSleeps) {
 
 TEST(SubmissionQueue, StaysFullWhenItIsWiped) {
     const SubmissionQueue wiped;
-    EXPECT_TRUE(wiped.full(0));
+    EXPECT_TRUE(wiped.full());
     EXPECT_FALSE(wiped.unflushed(0));
 }
 

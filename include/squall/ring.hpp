@@ -25,12 +25,12 @@ struct ArenaControl;
 //               v                       v
 //      | free  | published, not consumed | queued    | free ...      indices run freely over 2^32 and are masked on use
 //                                                    ^       ^
-//                                                  tail    limit_
+//                                                  next_   stop_
 //
-// The tail is not kept here but given to every call: it is the number of operations ever queued, which the ring counts
-// anyway (Counters::submitted), and counting it twice would cost each operation a store. limit_ is the last known end of
-// room: never beyond the SQ's entries nor the CQ's (I2), and moved only when the tail meets it, so that queueing an
-// operation costs one comparison. All-zero means full for ever: what a forked child sees (I10).
+// The tail as a number is not kept here but given to the calls that need it: it is how many operations were ever queued,
+// which the ring counts anyway (Counters::submitted). stop_ is the last known end of room: never beyond the SQ's entries
+// nor the CQ's (I2), nor the end of the array, and moved only when next_ meets it, so that queueing an operation costs one
+// comparison and no arithmetic on indices. All-zero means full for ever: what a forked child sees (I10).
 class SubmissionQueue {
 public:
     using Tail = std::uint64_t;
@@ -46,28 +46,33 @@ public:
     SubmissionQueue(const Memory& memory, Tail tail) noexcept
         : ksqes_(memory.ksqes),
           mask_(memory.entries - 1),
-          limit_(index(tail)),
           flushed_(index(tail)),
           kflags_(memory.kflags),
           khead_(memory.khead),
           ktail_(memory.ktail) {}
 
     // True when there is no room as far as is known; widen() may find some.
-    [[nodiscard]] bool full(Tail tail) const noexcept { return index(tail) == limit_; }
+    [[nodiscard]] bool full() const noexcept { return next_ == stop_; }
 
     // Looks again how much room there is; `cq_room` is how many more operations the CQ can answer for. True when some.
+    // Requires full().
     bool widen(Tail tail, std::uint32_t cq_room) noexcept {
         // Acquire pairs with the kernel's release of the SQ head (io_commit_sqring): it has read the SQE and copied the
         // path (IORING_FEAT_SUBMIT_STABLE) before we write over them.
         const std::uint32_t sq_room = entries() - (index(tail) - load_acquire(khead_));
         SQUALL_ASSERT(sq_room <= entries(), "the SQ has %u free slots of %u", sq_room, entries());
-        limit_ = index(tail) + (sq_room < cq_room ? sq_room : cq_room);
-        return !full(tail);
+        const std::uint32_t slot = index(tail) & mask_;
+        const std::uint32_t to_end = entries() - slot;
+        const std::uint32_t room = sq_room < cq_room ? sq_room : cq_room;
+        next_ = ksqes_ + slot;
+        stop_ = next_ + (room < to_end ? room : to_end);
+        return !full();
     }
 
-    // The slot of the operation number `tail`, to be filled before the tail moves past it. Requires !full(tail).
-    [[nodiscard]] abi::SqeWords& slot(Tail tail) const noexcept { return ksqes_[slot_index(tail)]; }
-    [[nodiscard]] std::uint32_t slot_index(Tail tail) const noexcept { return index(tail) & mask_; }
+    // The slot that the next push() will queue. Requires !full().
+    [[nodiscard]] abi::SqeWords& slot() const noexcept { return *next_; }
+    [[nodiscard]] std::size_t slot_index() const noexcept { return static_cast<std::size_t>(next_ - ksqes_); }
+    void push() noexcept { ++next_; }
 
     // True when something is queued that the kernel neither consumed nor, awake as an SQPOLL thread, is about to.
     [[nodiscard]] bool unflushed(Tail tail) const noexcept { return index(tail) != flushed_; }
@@ -98,7 +103,8 @@ public:
     // was not shown yet, else also those it was shown and left.
     std::uint32_t close(Tail tail, bool sqpoll) noexcept {
         const std::uint32_t end = sqpoll ? load_relaxed(ktail_) : load_acquire(khead_);
-        limit_ = flushed_ = index(tail);
+        stop_ = next_;
+        flushed_ = index(tail);
         return index(tail) - end;
     }
 
@@ -110,9 +116,10 @@ private:
     // The kernel's indices are 32 bits wide.
     static std::uint32_t index(Tail tail) noexcept { return static_cast<std::uint32_t>(tail); }
 
+    abi::SqeWords* next_ = nullptr;
+    abi::SqeWords* stop_ = nullptr;
     abi::SqeWords* ksqes_ = nullptr;
     std::uint32_t mask_ = 0;
-    std::uint32_t limit_ = 0;
     std::uint32_t flushed_ = 0;
     std::uint32_t* kflags_ = nullptr;
     std::uint32_t* khead_ = nullptr;
@@ -133,18 +140,24 @@ public:
     // caller's memory.
     static void destroy(Ring* ring) noexcept;
 
+    // Of the mapping that a Ring is alone in.
+    static constexpr std::size_t page_bytes = 4096;
+
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
     // Is there room for one more operation? When not, `counters.queue_full` has counted it.
-    [[nodiscard]] bool has_room() noexcept { return !sq_.full(counters_.submitted) || make_room(); }
+    [[nodiscard]] bool has_room() noexcept { return !sq_.full() || make_room(); }
     // The slot to fill. Requires has_room().
-    [[nodiscard]] abi::SqeWords& slot() const noexcept { return sq_.slot(counters_.submitted); }
+    [[nodiscard]] abi::SqeWords& slot() const noexcept { return sq_.slot(); }
     // Queues what is in the slot.
-    void push() noexcept { ++counters_.submitted; }
+    void push() noexcept {
+        sq_.push();
+        ++counters_.submitted;
+    }
     // Where the two paths of the operation in that slot are kept until the kernel has copied them (I6).
     [[nodiscard]] char* path_slot(unsigned which) const noexcept {
-        return paths_ + (std::size_t{sq_.slot_index(counters_.submitted)} * 2 + which) * path_slot_bytes;
+        return paths_ + (sq_.slot_index() * 2 + which) * path_slot_bytes;
     }
     static constexpr std::size_t path_slot_bytes = 4096;  // PATH_MAX, the terminating zero included
 
@@ -201,7 +214,9 @@ private:
     int poll_slowly() noexcept;
     int park_slowly(const std::chrono::nanoseconds* timeout) noexcept;
 
-    int check_caller() noexcept;
+    int may_enter() noexcept;
+    int may_enter_slowly() noexcept;
+    std::uint32_t show_to_poller(std::uint64_t tail) noexcept;
     int bind() noexcept;
     enum class Offer : bool { nothing, everything };
     int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
@@ -243,5 +258,6 @@ private:
     };
     Mapping sq_ring_, cq_ring_, sqe_array_, path_array_;
 };
+static_assert(sizeof(Ring) <= Ring::page_bytes);
 
 }  // namespace squall::detail
