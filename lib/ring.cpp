@@ -87,8 +87,7 @@ int Ring::bind() noexcept {
     owner_ = thread_number();
     owner_tid_ = sys::gettid();
     abi::RsrcUpdate update{UINT32_MAX, 0, static_cast<std::uint64_t>(fd_)};
-    // Worth some 14 ns per enter and optional: before 5.18, or when the thread's 16 slots are taken, the fd does as
-    // well.
+    // Worth some 14 ns per enter and optional: before 5.18, or when the thread's 16 slots are taken, the fd does too.
     if (sys::io_uring_register(fd_, abi::register_ring_fds, &update, 1) == 1) {
         enter_fd_ = static_cast<int>(update.offset);
         enter_flags_ = abi::enter_registered_ring;
@@ -101,13 +100,13 @@ int Ring::bind() noexcept {
 // errno. What each answer means, and who deals with it (I9):
 //
 //   n >= 0      the kernel consumed n SQEs, which may be fewer than it was offered; the rest stays queued.
-//   EINTR       a signal came first, SA_RESTART or not. Nothing was lost. poll() leaves it to the next call, park()
-//   goes on. EAGAIN      no memory for a request, none consumed. poll() leaves it to the next call; park() waits for
-//   something in
+//   EINTR       a signal came first, SA_RESTART or not. Nothing was lost. poll() leaves it to the next call, park() goes
+//               on.
+//   EAGAIN      no memory for a request, none consumed. poll() leaves it to the next call; park() waits for something in
 //               flight to finish and give memory back, and reports it when there is nothing.
 //   EBUSY       before 5.19: the CQ had overflowed; entering with GETEVENTS flushed it. As EAGAIN.
 //   ETIME       the timeout passed. Not an error: there is just nothing to hand out.
-//   EEXIST      another thread is the submitter. Reported; ready_to_enter() sees to it that the kernel is not asked.
+//   EEXIST      another thread is the submitter. Reported; may_enter() sees to it that the kernel is not asked.
 //   EOWNERDEAD  the SQPOLL thread is gone. Reported.
 //   else        a seccomp filter (EPERM, ENOSYS), a closed fd (EBADF), a bug. Reported, and everything stays queued.
 [[gnu::always_inline]] inline int Ring::enter(Offer offer, std::uint32_t min_complete,

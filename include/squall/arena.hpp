@@ -76,10 +76,9 @@ class SQUALL_API BufferArena {
 public:
     // Maps and touches count * buffer_size bytes, rounded up to whole pages. Errors, all without side effects:
     //   EINVAL  an option is out of range; the message names the value and the rule.
-    //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the message says which and
-    //   how. EOPNOTSUPP  Pages::transparent where the kernel gave none.
-    // Rests on mmap(2) MAP_HUGETLB (2.6.32), madvise(2) MADV_HUGEPAGE, MADV_POPULATE_WRITE (5.14) and MADV_COLLAPSE
-    // (6.1).
+    //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the message says which, and how.
+    //   EOPNOTSUPP  Pages::transparent where the kernel gave none.
+    // Rests on mmap(2) MAP_HUGETLB (2.6.32), madvise(2) MADV_HUGEPAGE, MADV_POPULATE_WRITE (5.14), MADV_COLLAPSE (6.1).
     [[nodiscard]] static Result<BufferArena> create(const ArenaOptions& options = {});
 
     BufferArena(BufferArena&& other) noexcept : control_(std::exchange(other.control_, nullptr)) {}

@@ -10,20 +10,17 @@
 //
 // What every operation promises, so that it is not said eleven times:
 //   Result    true: queued, exactly one completion with this token will be handed out. false: no room, nothing was
-//   taken;
-//             poll() and try again (with Mode::sqpoll also when nothing is in flight: the kernel thread may complete an
-//             operation a moment before it gives the SQ slot back). There is no third outcome: a bad argument is for the
-//             kernel to refuse, and its -errno is the completion's `res`.
+//             taken; poll() and try again (with Mode::sqpoll also when nothing is in flight: the kernel thread may
+//             complete an operation a moment before it gives the SQ slot back). There is no third outcome: a bad
+//             argument is for the kernel to refuse, and its -errno is the completion's `res`.
 //   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, or ~Io has
-//   returned
-//             (I7). Paths are copied: change or free them as soon as the call returns (I6).
+//             returned (I7). Paths are copied: change or free them as soon as the call returns (I6).
 //   Cost      no system call, no allocation, no lock (I4, I5).
 //   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8),
 //             unless the ring is Mode::plain.
 //   Fork      in a child of fork() every call returns false and poll() says why (I10); the child may destroy its copy,
 //             whose descriptor stays open there until exec or exit.
-// Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page is
-// io_uring_enter(2).
+// Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page is io_uring_enter(2).
 #pragma once
 
 #include <sys/stat.h>  // struct ::statx, which the caller provides and reads
