@@ -138,8 +138,8 @@ int Ring::bind() noexcept {
     }
     if (!sqpoll_) [[likely]]
         sq_.note_consumed();
-    // The kernel wakes the poller before it waits, so that these say that it was woken.
-    else if ((flags & abi::enter_sq_wakeup) != 0 && (answer >= 0 || answer == -EINTR || answer == -ETIME))
+    // After any failure the next enter looks again whether the poller sleeps: to ask once too often costs little.
+    else if ((flags & abi::enter_sq_wakeup) != 0 && answer >= 0)
         sq_.note_published(tail);
     if (answer >= 0) [[likely]]
         return 0;
@@ -222,7 +222,12 @@ void Ring::drain() noexcept {
         return in_flight() - dropped;
     };
     if (foreign() && owed() != 0) {
-        const bool owner_lives = sys::tgkill(sys::getpid(), owner_tid_, 0) != -ESRCH;
+        // A thread that was joined may still be on its way out; it is given a second.
+        bool owner_lives = true;
+        for (int tries = 0; tries < 1000 && owner_lives; ++tries) {
+            owner_lives = sys::tgkill(sys::getpid(), owner_tid_, 0) != -ESRCH;
+            if (owner_lives) sleep_out(std::chrono::milliseconds(1));
+        }
         SQUALL_ASSERT(!owner_lives,
                       "an Io is destroyed on thread %d with %llu operations in flight, and only thread %d, which "
                       "submitted them, can reap them: destroy it there, or reap first",
@@ -230,6 +235,8 @@ void Ring::drain() noexcept {
         close_and_wait();
         return;
     }
+    // What the poller was shown it must consume, also when an attempt to wake it for that had failed.
+    if (sqpoll_ && owed() != 0) sys::io_uring_enter(enter_fd_, 0, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr, 0);
     for (bool can_cancel = true; owed() != 0;) {
         if (can_cancel) {
             abi::SyncCancelReg cancel{};

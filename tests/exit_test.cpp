@@ -247,6 +247,10 @@ TEST(ExitDeathTest, AbortsOnAnotherThreadWhenSomethingIsInFlight) {
 
 TEST(ExitDeathTest, AbortsWhenNothingCanEndWhatIsInFlight) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
+    Io probe = make_io({.entries = 1});
+    EXPECT_EQ(result_of(probe, probe.nop(1)), 0);
+    if (!probe.features().registered_ring)
+        GTEST_SKIP() << "no registered ring fd (5.18) here: closing the ring is enough";
     EXPECT_DEATH(
         {
             const Pipe pipe;
