@@ -10,14 +10,13 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
 
 #if !defined(__x86_64__) && !defined(__aarch64__)
 #include <unistd.h>
-
-#include <cerrno>
 #endif
 
 #include "squall/abi.hpp"
@@ -97,8 +96,16 @@ inline int io_uring_enter(int fd, std::uint32_t to_submit, std::uint32_t min_com
     return static_cast<int>(
         call(nr_io_uring_enter, detail::word(fd), to_submit, min_complete, flags, detail::word(arg), arg_bytes));
 }
+// Tried again when a signal comes first, which is never the caller's concern here: kernels before 5.19 wait for the ring
+// to be quiet before they register anything, and give up at any signal. Bounded, should something answer EINTR for ever.
 inline int io_uring_register(int fd, std::uint32_t code, const void* arg, std::uint32_t count) noexcept {
-    return static_cast<int>(detail::invoke(nr_io_uring_register, detail::word(fd), code, detail::word(arg), count));
+    int status = 0;
+    for (int tries = 0; tries < 10'000; ++tries) {
+        status =
+            static_cast<int>(detail::invoke(nr_io_uring_register, detail::word(fd), code, detail::word(arg), count));
+        if (status != -EINTR) break;
+    }
+    return status;
 }
 
 // The address, or -errno: told apart by is_error(), since half of all addresses would be negative as a number.

@@ -255,6 +255,8 @@ TEST(Refusal, ExplainsEveryErrnoOfSetup) {
     EXPECT_TRUE(contains(advice(ENFILE), "fs.file-max"));
     EXPECT_TRUE(contains(advice(ENOMEM), "memory"));
     EXPECT_TRUE(contains(advice(EINVAL), "Linux 5.11 or newer"));
+    const Intercept refused(refuse(nr_setup, -EINVAL));
+    EXPECT_TRUE(contains(message_of({.mode = Mode::sqpoll}, EINVAL), "Linux 5.11 or newer"));
 }
 
 // --- What the kernel lacks ------------------------------------------------------------------------------------------
@@ -265,9 +267,14 @@ TEST(Refusal, NamesTheOperationThatTheKernelLacks) {
         const char* name;
     };
     for (const Lacking& lacking :
-         {Lacking{abi::Op::renameat, "IORING_OP_RENAMEAT"}, Lacking{abi::Op::unlinkat, "IORING_OP_UNLINKAT"},
-          Lacking{abi::Op::statx, "IORING_OP_STATX"}, Lacking{abi::Op::read, "IORING_OP_READ"}}) {
+         {Lacking{abi::Op::nop, "IORING_OP_NOP"}, Lacking{abi::Op::fsync, "IORING_OP_FSYNC"},
+          Lacking{abi::Op::read_fixed, "IORING_OP_READ_FIXED"}, Lacking{abi::Op::write_fixed, "IORING_OP_WRITE_FIXED"},
+          Lacking{abi::Op::openat, "IORING_OP_OPENAT"}, Lacking{abi::Op::close, "IORING_OP_CLOSE"},
+          Lacking{abi::Op::statx, "IORING_OP_STATX"}, Lacking{abi::Op::read, "IORING_OP_READ"},
+          Lacking{abi::Op::write, "IORING_OP_WRITE"}, Lacking{abi::Op::renameat, "IORING_OP_RENAMEAT"},
+          Lacking{abi::Op::unlinkat, "IORING_OP_UNLINKAT"}}) {
         for (const bool unknown : {false, true}) {
+            if (unknown && lacking.op == abi::Op::nop) continue;  // nothing comes before the first
             const Intercept old_kernel([&](Call& call) -> std::optional<long> {
                 if (call.number != nr_register || call.args[1] != abi::register_probe) return std::nullopt;
                 const long result = real(call);
@@ -282,6 +289,31 @@ TEST(Refusal, NamesTheOperationThatTheKernelLacks) {
             const std::string said = message_of({}, EOPNOTSUPP);
             EXPECT_TRUE(contains(said, unknown ? "IORING_OP_" : lacking.name)) << said;
         }
+    }
+}
+
+TEST(Refusal, TakesAKernelWhoseLastOperationIsTheLastItNeeds) {
+    const Intercept kernel_5_11([](Call& call) -> std::optional<long> {
+        if (call.number != nr_register || call.args[1] != abi::register_probe) return std::nullopt;
+        const long result = real(call);
+        reinterpret_cast<abi::Probe*>(call.args[2])->last_op = static_cast<std::uint8_t>(abi::Op::unlinkat);
+        return result;
+    });
+    EXPECT_EQ(make_io({.entries = 1}).features().last_op, 36U);
+}
+
+TEST(Refusal, UsesEverySlotOfARingWithAnIndexArray) {
+    const Intercept before_6_6([](Call& call) -> std::optional<long> {
+        if (call.number != nr_setup) return std::nullopt;
+        const auto flags = reinterpret_cast<abi::Params*>(call.args[1])->flags;
+        return (flags & abi::setup_no_sqarray) != 0 ? std::optional<long>(-EINVAL) : std::nullopt;
+    });
+    for (const std::uint32_t entries : {1U, 8U, 256U, 4096U}) {
+        Io io = make_io({.entries = entries});
+        std::vector<unsigned> seen(entries);
+        for (Token token = 0; token < entries; ++token) ASSERT_TRUE(io.nop(token));
+        for (const Completion& completion : drain(io)) ++seen[completion.token];
+        EXPECT_EQ(seen, std::vector<unsigned>(entries, 1U));
     }
 }
 
