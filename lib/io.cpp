@@ -84,9 +84,20 @@ Result<Io> Io::create(const IoOptions& options) {
 }
 
 bool Io::open(const char* path, const OpenOptions& options, Token token) noexcept {
-    if (!ring_->has_room()) return false;
+    return open(path, options, 0, O_CLOEXEC, token);
+}
+
+bool Io::open(const char* path, const OpenOptions& options, FileSlot slot, Token token) noexcept {
+    // No descriptor, so nothing for an exec to close: the kernel refuses O_CLOEXEC with a slot.
+    return open(path, options, slot.place() + 1, 0, token);
+}
+
+bool Io::open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags,
+              Token token) noexcept {
+    const abi::Word op_fd = about(abi::Op::openat, AT_FDCWD);
+    if (!ring_->has_room(op_fd)) return false;
     const bool writes = options.write || options.append;
-    int flags = O_CLOEXEC | O_LARGEFILE;
+    int flags = more_flags | O_LARGEFILE;
     flags |= writes ? (options.read ? O_RDWR : O_WRONLY) : O_RDONLY;
     if (options.create || options.create_new) flags |= O_CREAT;
     if (options.create_new) flags |= O_EXCL;
@@ -96,30 +107,48 @@ bool Io::open(const char* path, const OpenOptions& options, Token token) noexcep
     if (options.dsync) flags |= O_DSYNC;
     // Linux would truncate a file that is opened for reading only. An openat with a buffer index is refused with
     // EINVAL, so that the refusal is a completion like every other.
-    const std::uint64_t refused = options.truncate && !writes ? 1 : 0;
-    return queue(abi::Op::openat, AT_FDCWD, 0, keep(ring_->path_slot(0), path), options.mode,
-                 static_cast<std::uint32_t>(flags), refused, token);
+    const std::uint16_t refused = options.truncate && !writes ? 1 : 0;
+    return queue(op_fd,
+                 {.addr = keep(ring_->path_slot(0), path),
+                  .len = options.mode,
+                  .op_flags = static_cast<std::uint32_t>(flags),
+                  .buf_index = refused,
+                  .file_index = file_index},
+                 token);
 }
+
+bool Io::close(FileSlot slot, Token token) noexcept {
+    return queue(about(abi::Op::close, 0), {.file_index = slot.place() + 1}, token);
+}
+
+Result<void> Io::set_file(FileSlot slot, int fd) { return ring_->set_file(slot, fd); }
 
 bool Io::statx(int fd, struct ::statx& out, Token token, unsigned mask) noexcept {
     static constexpr char empty_path[] = "";  // with AT_EMPTY_PATH: the file that fd is
-    return queue(abi::Op::statx, fd, address(&out), address(empty_path), mask, AT_EMPTY_PATH, 0, token);
+    return queue(about(abi::Op::statx, fd),
+                 {.off = address(&out), .addr = address(empty_path), .len = mask, .op_flags = AT_EMPTY_PATH}, token);
 }
 
 bool Io::statx(const char* path, struct ::statx& out, Token token, unsigned mask) noexcept {
-    if (!ring_->has_room()) return false;
-    return queue(abi::Op::statx, AT_FDCWD, address(&out), keep(ring_->path_slot(0), path), mask, 0, 0, token);
+    const abi::Word op_fd = about(abi::Op::statx, AT_FDCWD);
+    if (!ring_->has_room(op_fd)) return false;
+    return queue(op_fd, {.off = address(&out), .addr = keep(ring_->path_slot(0), path), .len = mask}, token);
 }
 
 bool Io::rename(const char* from, const char* to, Token token) noexcept {
-    if (!ring_->has_room()) return false;
-    return queue(abi::Op::renameat, AT_FDCWD, keep(ring_->path_slot(1), to), keep(ring_->path_slot(0), from),
-                 static_cast<std::uint32_t>(AT_FDCWD), 0, 0, token);
+    const abi::Word op_fd = about(abi::Op::renameat, AT_FDCWD);
+    if (!ring_->has_room(op_fd)) return false;
+    return queue(op_fd,
+                 {.off = keep(ring_->path_slot(1), to),
+                  .addr = keep(ring_->path_slot(0), from),
+                  .len = static_cast<std::uint32_t>(AT_FDCWD)},
+                 token);
 }
 
 bool Io::unlink(const char* path, Token token) noexcept {
-    if (!ring_->has_room()) return false;
-    return queue(abi::Op::unlinkat, AT_FDCWD, 0, keep(ring_->path_slot(0), path), 0, 0, 0, token);
+    const abi::Word op_fd = about(abi::Op::unlinkat, AT_FDCWD);
+    if (!ring_->has_room(op_fd)) return false;
+    return queue(op_fd, {.addr = keep(ring_->path_slot(0), path)}, token);
 }
 
 Result<std::vector<std::string>> Io::list_dir(const char* path) const {

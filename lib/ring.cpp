@@ -8,8 +8,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <string>
 
 #include "arena_control.hpp"
+#include "explain.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
@@ -52,7 +54,7 @@ bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN ||
 // --- Entering the kernel --------------------------------------------------------------------------------------------
 
 // I2: room for one more operation only while the CQ can hold its completion beside all that are owed or being read.
-bool Ring::make_room() noexcept {
+bool Ring::make_room(abi::Word) noexcept {
     if (!alive_) return false;  // I10
     const std::uint64_t promised = in_flight() + cq_.lent();
     const std::uint32_t cq_room = promised < cq_.entries() ? static_cast<std::uint32_t>(cq_.entries() - promised) : 0;
@@ -195,6 +197,19 @@ int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
             if (left.count() <= 0) return 0;
         }
     }
+}
+
+Result<void> Ring::set_file(FileSlot slot, int fd) {
+    const std::string doing = "Io::set_file(slot " + std::to_string(slot.number()) + ", fd=" + std::to_string(fd) + ")";
+    if (!alive_) return Error(ESTALE, doing, "this Io was created before a fork(), by the parent process");
+    if (foreign()) return Error(EEXIST, doing, "this Io belongs to another thread, the first that submitted on it");
+    if (slot.number() >= features_.file_slots)
+        return Error(EINVAL, doing, "IoOptions::file_slots is " + std::to_string(features_.file_slots));
+    const std::int32_t file = fd < 0 ? -1 : fd;
+    abi::RsrcUpdate update{slot.place(), 0, reinterpret_cast<std::uintptr_t>(&file)};
+    if (const int status = sys::io_uring_register(fd_, abi::register_files_update, &update, 1); status < 0)
+        return Error(-status, doing, advice_for_result(-status));
+    return {};
 }
 
 // --- Letting go (I3) ------------------------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ Result<void> check(const IoOptions& options) {
     }
     if (options.mode != Mode::deferred && options.mode != Mode::plain && options.mode != Mode::sqpoll)
         return refuse("mode is " + text(static_cast<unsigned>(options.mode)), "it must be one of squall::Mode's");
+    if (options.file_slots > FileSlot::count_max)
+        return refuse("file_slots is " + text(options.file_slots), "it must be 0 to " + text(FileSlot::count_max));
     if (options.mode == Mode::sqpoll && (options.sqpoll_idle.count() < 1 || options.sqpoll_idle.count() > UINT32_MAX))
         return refuse("sqpoll_idle is " + std::to_string(options.sqpoll_idle.count()) + " ms",
                       "it must be 1 ms to " + text(UINT32_MAX) + " ms");
@@ -166,7 +168,7 @@ Result<void> Ring::set_up(const IoOptions& options) {
         return explain_missing("IORING_FEAT_SQPOLL_NONFIXED (5.11)");
     if (auto mapped = map(params); !mapped) return mapped;
     if (auto checked = check_operations(); !checked) return checked;
-    if (auto registered = register_hang_up(); !registered) return registered;
+    if (auto registered = register_files(options.file_slots); !registered) return registered;
     if (options.arena)
         if (auto registered = register_arena(*options.arena); !registered) return registered;
     return {};
@@ -229,17 +231,26 @@ Result<void> Ring::check_operations() {
     return {};
 }
 
-// Registers one end of a pipe with the ring, and with nothing else: the kernel drops it when it has let go of the ring for
-// good, and then the other end hangs up. That is what close_and_wait() waits for. It must be done now, since later only
-// the submitting thread may register, and that thread may be gone by then.
-Result<void> Ring::register_hang_up() {
+// Registers the file table. Its first place holds one end of a pipe that nothing else holds: the kernel drops it when it
+// has let go of the ring for good, and then the other end hangs up. That is what close_and_wait() waits for. It must be
+// done now, since later only the submitting thread may register, and that thread may be gone by then.
+Result<void> Ring::register_files(std::uint32_t slots) {
+    // Opening into a slot cannot be asked for by name, but this came in the same release; zeros change nothing.
+    std::uint32_t no_change[2] = {0, 0};
+    if (slots > 0 && sys::io_uring_register(fd_, abi::register_iowq_max_workers, no_change, 2) == -EINVAL)
+        return explain_missing("opening into a file slot (5.15)");
     int ends[2];
     if (const int status = sys::pipe2(ends, O_CLOEXEC); status < 0)
         return explain_files(-status, "Io::create: making a pipe");
-    const int status = sys::io_uring_register(fd_, abi::register_files, &ends[1], 1);
+    std::vector<std::int32_t> table(slots + 1, -1);
+    table[0] = ends[1];
+    const int status = sys::io_uring_register(fd_, abi::register_files, table.data(), slots + 1);
     sys::close(ends[1]);
     hang_up_ = ends[0];
+    if (status == -EMFILE && slots > 0)
+        return explain_files(-status, "Io::create: registering a table of " + text(slots) + " file slots");
     if (status < 0) return explain_register(-status, "IORING_REGISTER_FILES");
+    features_.file_slots = slots;
     return {};
 }
 

@@ -54,6 +54,8 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(register_buffers, IORING_REGISTER_BUFFERS),
     SQUALL_VALUE(unregister_buffers, IORING_UNREGISTER_BUFFERS),
     SQUALL_VALUE(register_files, IORING_REGISTER_FILES),
+    SQUALL_VALUE(register_files_update, IORING_REGISTER_FILES_UPDATE),
+    SQUALL_VALUE(register_iowq_max_workers, IORING_REGISTER_IOWQ_MAX_WORKERS),
     SQUALL_VALUE(register_probe, IORING_REGISTER_PROBE),
     SQUALL_VALUE(register_enable_rings, IORING_REGISTER_ENABLE_RINGS),
     SQUALL_VALUE(register_ring_fds, IORING_REGISTER_RING_FDS),
@@ -102,6 +104,7 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(off_cq_ring, IORING_OFF_CQ_RING),
     SQUALL_VALUE(off_sqes, IORING_OFF_SQES),
     SQUALL_VALUE(fsync_datasync, IORING_FSYNC_DATASYNC),
+    SQUALL_VALUE(sqe_fixed_file, IOSQE_FIXED_FILE),
     SQUALL_VALUE(op_supported, IO_URING_OP_SUPPORTED),
 #ifdef IORING_ASYNC_CANCEL_ALL
     SQUALL_VALUE(async_cancel_all, IORING_ASYNC_CANCEL_ALL),
@@ -140,7 +143,7 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     SQUALL_SAME_PLACE(Sqe, user_data, io_uring_sqe, user_data);
     SQUALL_SAME_PLACE(Sqe, buf_index, io_uring_sqe, buf_index);
     SQUALL_SAME_PLACE(Sqe, personality, io_uring_sqe, personality);
-    SQUALL_SAME_PLACE(Sqe, splice_fd_in, io_uring_sqe, splice_fd_in);
+    SQUALL_SAME_PLACE(Sqe, file_index, io_uring_sqe, file_index);
 
     EXPECT_EQ(sizeof(abi::Cqe), sizeof(io_uring_cqe));
     SQUALL_SAME_PLACE(Cqe, user_data, io_uring_cqe, user_data);

@@ -6,6 +6,7 @@
 // Nothing here runs; tests/abi_test.cpp holds it against <linux/io_uring.h> wherever both have a name.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,7 +18,7 @@ namespace squall::abi {
 // that its operations use. `addr3` and `pad2` belong to later operations and must be zero for all of squall's.
 struct Sqe {
     std::uint8_t opcode;
-    std::uint8_t flags;  // IOSQE_*: none are used
+    std::uint8_t flags;  // IOSQE_*
     std::uint16_t ioprio;
     std::int32_t fd;
     std::uint64_t off;   // file offset; statx: the result's address; renameat: the new path's address
@@ -27,14 +28,14 @@ struct Sqe {
     std::uint64_t user_data;
     std::uint16_t buf_index;  // which registered buffer, for *_fixed
     std::uint16_t personality;
-    std::int32_t splice_fd_in;
+    std::uint32_t file_index;  // openat, close: a place in the file table, plus one; 0 for a descriptor (5.15)
     std::uint64_t addr3;
     std::uint64_t pad2;
 };
 static_assert(sizeof(Sqe) == 64 && alignof(Sqe) == 8);
 static_assert(offsetof(Sqe, fd) == 4 && offsetof(Sqe, off) == 8 && offsetof(Sqe, addr) == 16);
 static_assert(offsetof(Sqe, len) == 24 && offsetof(Sqe, op_flags) == 28 && offsetof(Sqe, user_data) == 32);
-static_assert(offsetof(Sqe, buf_index) == 40 && offsetof(Sqe, splice_fd_in) == 44 && offsetof(Sqe, addr3) == 48);
+static_assert(offsetof(Sqe, buf_index) == 40 && offsetof(Sqe, file_index) == 44 && offsetof(Sqe, addr3) == 48);
 
 // The same 64 bytes as the eight words that squall writes: fewer stores than fields. The words are of a type of their own
 // so that a compiler knows that filling an SQE changes none of the ring's integers and pointers, and keeps those in
@@ -46,7 +47,7 @@ struct SqeWords {
     Word addr;
     Word len_flags;  // len, op_flags
     Word user_data;
-    Word buffer;  // buf_index, personality, splice_fd_in
+    Word buffer;  // buf_index, personality, file_index
     Word addr3;
     Word pad2;
 };
@@ -94,7 +95,8 @@ struct GeteventsArg {
 };
 static_assert(sizeof(Timespec) == 16 && sizeof(GeteventsArg) == 24 && offsetof(GeteventsArg, ts) == 16);
 
-// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18).
+// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18), and of REGISTER_FILES_UPDATE (5.5), where `data` is
+// the address of the descriptors.
 struct RsrcUpdate {
     std::uint32_t offset;
     std::uint32_t resv;
@@ -151,6 +153,21 @@ enum class Op : std::uint8_t {
     unlinkat = 36,    // 5.11
 };
 
+inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // in Sqe::flags: `fd` is a place in the file table
+
+// The words of an SQE out of its members. Two 32-bit members side by side:
+constexpr Word word(std::uint64_t first, std::uint64_t second) noexcept {
+    return Word{std::endian::native == std::endian::little ? first | second << 32 : first << 32 | second};
+}
+constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd) noexcept {
+    const std::uint64_t opcode = static_cast<std::uint8_t>(op);
+    const std::uint64_t more = flags;
+    return word(std::endian::native == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd);
+}
+constexpr Word buffer_word(std::uint64_t buf_index, std::uint32_t file_index) noexcept {
+    return word(std::endian::native == std::endian::little ? buf_index : buf_index << 16, file_index);
+}
+
 // io_uring_setup flags.
 inline constexpr std::uint32_t setup_sqpoll = 1U << 1;          // 5.1
 inline constexpr std::uint32_t setup_sq_aff = 1U << 2;          // 5.1
@@ -186,11 +203,13 @@ inline constexpr std::uint32_t sq_taskrun = 1U << 2;  // 5.19
 inline constexpr std::uint32_t register_buffers = 0;
 inline constexpr std::uint32_t unregister_buffers = 1;
 inline constexpr std::uint32_t register_files = 2;
+inline constexpr std::uint32_t register_files_update = 6;  // 5.5
 inline constexpr std::uint32_t register_probe = 8;
-inline constexpr std::uint32_t register_enable_rings = 12;  // 5.10
-inline constexpr std::uint32_t register_ring_fds = 20;      // 5.18
-inline constexpr std::uint32_t unregister_ring_fds = 21;    // 5.18
-inline constexpr std::uint32_t register_sync_cancel = 24;   // 6.0
+inline constexpr std::uint32_t register_enable_rings = 12;      // 5.10
+inline constexpr std::uint32_t register_iowq_max_workers = 19;  // 5.15
+inline constexpr std::uint32_t register_ring_fds = 20;          // 5.18
+inline constexpr std::uint32_t unregister_ring_fds = 21;        // 5.18
+inline constexpr std::uint32_t register_sync_cancel = 24;       // 6.0
 
 // What to map where, as the offset given to mmap(2) on the ring's descriptor.
 inline constexpr std::uint64_t off_sq_ring = 0;

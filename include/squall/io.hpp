@@ -25,7 +25,6 @@
 
 #include <sys/stat.h>  // struct ::statx, which the caller provides and reads
 
-#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -113,10 +112,41 @@ public:
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)). res: 0. Operations in flight on it go on and complete; the
     // number may be reused as soon as this is submitted.
-    bool close(int fd, Token token) noexcept { return queue(abi::Op::close, fd, 0, 0, 0, 0, 0, token); }
+    bool close(int fd, Token token) noexcept { return queue(about(abi::Op::close, fd), {}, token); }
+
+    // The same on a registered file (IoOptions::file_slots): the kernel need not look it up nor hold it for each operation
+    // (IOSQE_FIXED_FILE, 5.1). A slot that is empty, or not in the table, completes with -EBADF. There is no statx() of a
+    // slot, which the kernel refuses: keep the descriptor, or use the path.
+    bool read(FileSlot slot, std::span<std::byte> into, std::uint64_t offset, Token token) noexcept {
+        return transfer(abi::Op::read, abi::Op::read_fixed, slot, into.data(), into.size(), offset, token);
+    }
+    bool write(FileSlot slot, std::span<const std::byte> from, std::uint64_t offset, Token token) noexcept {
+        return transfer(abi::Op::write, abi::Op::write_fixed, slot, from.data(), from.size(), offset, token);
+    }
+    bool fsync(FileSlot slot, Token token) noexcept { return sync(slot, 0, token); }
+    bool fdatasync(FileSlot slot, Token token) noexcept { return sync(slot, abi::fsync_datasync, token); }
+
+    // Opens a file straight into a slot, without a descriptor (OPENAT with file_index, 5.15). res: 0. A file that was in the
+    // slot is closed once it is replaced, as close() below does. No slot of the table: -EINVAL.
+    bool open(const char* path, const OpenOptions& options, FileSlot slot, Token token) noexcept;
+
+    // Empties a slot (CLOSE with file_index, 5.15). res: 0, and -EBADF when it is empty. Operations on the slot that were
+    // queued before go on and complete: the file is closed when the last of them has, by an error too late to be reported.
+    // Those queued later complete with -EBADF, until the slot is filled again. (Queued in one batch with it, too: the kernel
+    // takes operations in the order in which they were queued.)
+    bool close(FileSlot slot, Token token) noexcept;
+
+    // Puts a file that is open as `fd` into a slot, in place of what was there, or empties it (fd -1). The table holds the
+    // file on its own: `fd` may be closed. Not queued but done at once, by one system call (IORING_REGISTER_FILES_UPDATE,
+    // 5.5); operations that are in flight on the slot go on with the file that they began with, those that are queued and
+    // were not submitted by a poll() or park() yet go to the new one. Thread rule: as the operations. Errors:
+    //   EBADF   `fd` is not open, or is a ring; the slot is then empty.
+    //   EINVAL  the table has no such slot; the message names both.
+    //   EEXIST, ESTALE  as Completions::error().
+    [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
 
     // Does nothing (NOP, 5.1). res: 0. For measuring, and for going round a loop once more.
-    bool nop(Token token) noexcept { return queue(abi::Op::nop, -1, 0, 0, 0, 0, 0, token); }
+    bool nop(Token token) noexcept { return queue(about(abi::Op::nop, -1), {}, token); }
 
     // Submits what is queued and returns what has completed; never blocks. One io_uring_enter(2) when something is
     // queued or the kernel has flagged work to be run, no system call otherwise (I5); with Mode::sqpoll only to wake
@@ -156,46 +186,63 @@ public:
 private:
     explicit Io(detail::Ring* ring) noexcept;
 
-    // Queues one operation. Every word of the SQE that any of squall's operations sets is written, once; the last two are
-    // zero since the kernel mapped them.
-    bool queue(abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len, std::uint32_t op_flags,
-               std::uint64_t buf_index, Token token) noexcept {
+    // The first word of an SQE: what is done, and to which file.
+    static abi::Word about(abi::Op op, int fd) noexcept {
+        return abi::op_fd_word(op, 0, static_cast<std::uint32_t>(fd));
+    }
+    static abi::Word about(abi::Op op, FileSlot slot) noexcept {
+        return abi::op_fd_word(op, abi::sqe_fixed_file, slot.place());
+    }
+    // The others, by the names in abi::Sqe.
+    struct Operands {
+        std::uint64_t off = 0;
+        std::uint64_t addr = 0;
+        std::uint32_t len = 0;
+        std::uint32_t op_flags = 0;
+        std::uint16_t buf_index = 0;
+        std::uint32_t file_index = 0;
+    };
+
+    // Queues one operation.
+    bool queue(abi::Word op_fd, const Operands& operands, Token token) noexcept {
         detail::Ring& ring = *ring_;
-        if (!ring.has_room()) [[unlikely]]
+        if (!ring.has_room(op_fd)) [[unlikely]]
             return false;
-        fill(ring.slot(), op, fd, off, addr, len, op_flags, buf_index, token);
+        fill(ring.slot(), op_fd, operands, token);
         ring.push();
         return true;
     }
-    static void fill(abi::SqeWords& sqe, abi::Op op, int fd, std::uint64_t off, std::uint64_t addr, std::uint32_t len,
-                     std::uint32_t op_flags, std::uint64_t buf_index, Token token) noexcept {
-        constexpr bool little = std::endian::native == std::endian::little;
-        const auto side_by_side = [](std::uint64_t first, std::uint64_t second) {
-            return abi::Word{little ? first | second << 32 : first << 32 | second};
-        };
-        sqe.op_fd = side_by_side(std::uint64_t{static_cast<std::uint8_t>(op)} << (little ? 0 : 24),
-                                 static_cast<std::uint32_t>(fd));
-        sqe.off = abi::Word{off};
-        sqe.addr = abi::Word{addr};
-        sqe.len_flags = side_by_side(len, op_flags);
+    // Every word of the SQE that any of squall's operations sets is written, once; the last two are zero since the kernel
+    // mapped them.
+    static void fill(abi::SqeWords& sqe, abi::Word op_fd, const Operands& operands, Token token) noexcept {
+        sqe.op_fd = op_fd;
+        sqe.off = abi::Word{operands.off};
+        sqe.addr = abi::Word{operands.addr};
+        sqe.len_flags = abi::word(operands.len, operands.op_flags);
         sqe.user_data = abi::Word{token};
-        sqe.buffer = side_by_side(buf_index << (little ? 0 : 16), 0);
+        sqe.buffer = abi::buffer_word(operands.buf_index, operands.file_index);
     }
 
-    bool transfer(abi::Op op, abi::Op fixed_op, int fd, const void* data, std::size_t size, std::uint64_t offset,
+    template <class File>
+    bool transfer(abi::Op op, abi::Op fixed_op, File file, const void* data, std::size_t size, std::uint64_t offset,
                   Token token) noexcept {
         detail::Ring& ring = *ring_;
-        if (!ring.has_room()) [[unlikely]]
+        if (!ring.has_room(about(op, file))) [[unlikely]]
             return false;
         const auto address = reinterpret_cast<std::uintptr_t>(data);
         if (ring.is_fixed(address, size)) {
-            fill(ring.slot(), fixed_op, fd, offset, address, static_cast<std::uint32_t>(size), 0,
-                 ring.region_of(address), token);
+            fill(ring.slot(), about(fixed_op, file),
+                 {.off = offset,
+                  .addr = address,
+                  .len = static_cast<std::uint32_t>(size),
+                  .buf_index = ring.region_of(address)},
+                 token);
             ++ring.counters().fixed;
         } else {
             // The kernel moves at most this much and reports a short transfer; the SQE's 32 bits must not wrap before.
             const std::size_t length = size < transfer_max ? size : transfer_max;
-            fill(ring.slot(), op, fd, offset, address, static_cast<std::uint32_t>(length), 0, 0, token);
+            fill(ring.slot(), about(op, file),
+                 {.off = offset, .addr = address, .len = static_cast<std::uint32_t>(length)}, token);
             ++ring.counters().unregistered;
         }
         ring.push();
@@ -203,9 +250,12 @@ private:
     }
     static constexpr std::size_t transfer_max = 0x7ffff000;  // MAX_RW_COUNT: INT_MAX rounded down to a page
 
-    bool sync(int fd, std::uint32_t flags, Token token) noexcept {
-        return queue(abi::Op::fsync, fd, 0, 0, 0, flags, 0, token);
+    template <class File>
+    bool sync(File file, std::uint32_t flags, Token token) noexcept {
+        return queue(about(abi::Op::fsync, file), {.op_flags = flags}, token);
     }
+    bool open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags,
+              Token token) noexcept;
     void destroy() noexcept;
 
     detail::Ring* ring_ = nullptr;

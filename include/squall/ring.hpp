@@ -146,8 +146,8 @@ public:
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
-    // Is there room for one more operation? When not, `counters.queue_full` has counted it.
-    [[nodiscard]] bool has_room() noexcept { return !sq_.full() || make_room(); }
+    // Is there room for the operation that begins with this word? When not, `counters.queue_full` has counted it.
+    [[nodiscard]] bool has_room(abi::Word op_fd) noexcept { return !sq_.full() || make_room(op_fd); }
     // The slot to fill. Requires has_room().
     [[nodiscard]] abi::SqeWords& slot() const noexcept { return sq_.slot(); }
     // Queues what is in the slot.
@@ -169,12 +169,15 @@ public:
         const std::uint64_t last = first + length - 1;
         return length - 1 < region_bytes && last < arena_bytes_ && (first ^ last) >> region_shift == 0;
     }
-    [[nodiscard]] std::uint64_t region_of(std::uintptr_t data) const noexcept {
-        return (data - arena_base_) >> region_shift;
+    [[nodiscard]] std::uint16_t region_of(std::uintptr_t data) const noexcept {
+        return static_cast<std::uint16_t>((data - arena_base_) >> region_shift);
     }
     // The kernel's limit for one registered buffer is 1 GiB.
     static constexpr unsigned region_shift = 30;
     static constexpr std::uint64_t region_bytes = std::uint64_t{1} << region_shift;
+
+    // Io::set_file.
+    Result<void> set_file(FileSlot slot, int fd);
 
     [[nodiscard]] Completions poll() noexcept {
         const int code = wants_kernel() ? poll_slowly() : 0;
@@ -210,7 +213,7 @@ private:
         return Completions(cq_, count, code);
     }
 
-    bool make_room() noexcept;
+    bool make_room(abi::Word op_fd) noexcept;
     int poll_slowly() noexcept;
     int park_slowly(const std::chrono::nanoseconds* timeout) noexcept;
 
@@ -225,7 +228,7 @@ private:
     Result<void> check_operations();
     Result<void> register_arena(const BufferArena& arena);
     [[nodiscard]] bool foreign() const noexcept;
-    Result<void> register_hang_up();
+    Result<void> register_files(std::uint32_t slots);
     void drain() noexcept;
     void close_and_wait() noexcept;
     enum class Buffers : bool { leave_to_close, unregister };
@@ -246,7 +249,7 @@ private:
     std::uint64_t owner_ = 0;  // thread number of the submitter; 0 before the first submission and in Mode::plain
     int owner_tid_ = 0;
     int fd_ = -1;
-    int hang_up_ = -1;   // hangs up when the kernel has let go of the ring: see register_hang_up()
+    int hang_up_ = -1;   // hangs up when the kernel has let go of the ring: see register_files()
     int enter_fd_ = -1;  // fd_, or its index among the owner's registered rings
     std::uint32_t enter_flags_ = 0;
     bool bound_ = false;
