@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "clock.hpp"
 #include "explain.hpp"
 #include "sys.hpp"
 
@@ -201,9 +202,7 @@ Result<void> Io::create_dir_all(const char* path) const {
     }
 }
 
-std::chrono::nanoseconds Io::now() const noexcept {
-    return std::chrono::steady_clock::now().time_since_epoch();  // CLOCK_MONOTONIC, through the vDSO
-}
+std::chrono::nanoseconds Io::now() const noexcept { return detail::monotonic_now(); }
 
 Result<std::uint32_t> Io::block_size(int fd) const {
     const auto found = stat_of(fd, STATX_BASIC_STATS, "block_size");

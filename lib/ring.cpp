@@ -6,11 +6,13 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <string>
 
 #include "arena_control.hpp"
+#include "clock.hpp"
 #include "explain.hpp"
 #include "sys.hpp"
 
@@ -33,10 +35,6 @@ abi::Timespec to_timespec(std::chrono::nanoseconds duration) noexcept {
     return {seconds.count(), (duration - seconds).count()};
 }
 
-std::chrono::nanoseconds monotonic_now() noexcept {
-    return std::chrono::steady_clock::now().time_since_epoch();  // CLOCK_MONOTONIC, through the vDSO
-}
-
 // Signals or not.
 void sleep_out(std::chrono::nanoseconds timeout) noexcept {
     const auto started = monotonic_now();
@@ -54,13 +52,21 @@ bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN ||
 // --- Entering the kernel --------------------------------------------------------------------------------------------
 
 // I2: room for one more operation only while the CQ can hold its completion beside all that are owed or being read.
-bool Ring::make_room(abi::Word) noexcept {
-    if (!alive_) return false;  // I10
+bool Ring::make_room(abi::Word op_fd) noexcept {
+    if (state_ == State::wiped) return false;  // I10
     const std::uint64_t promised = in_flight() + cq_.lent();
-    const std::uint32_t cq_room = promised < cq_.entries() ? static_cast<std::uint32_t>(cq_.entries() - promised) : 0;
-    if (sq_.widen(counters_.submitted, cq_room)) return true;
-    ++counters_.queue_full;
-    return false;
+    std::uint64_t room = promised < cq_.entries() ? cq_.entries() - promised : 0;
+    // Up to the next one that is to be sampled, so that queueing comes by here for it.
+    room = std::min(room, sampler_.room(counters_.submitted));
+    if (!sq_.widen(counters_.submitted, static_cast<std::uint32_t>(room))) {
+        ++counters_.queue_full;
+        return false;
+    }
+    if (sampler_.wants(counters_.submitted)) {
+        sampler_.take(abi::op_of(op_fd), counters_.submitted);
+        state_ = State::watched;
+    }
+    return true;
 }
 
 inline bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
@@ -72,7 +78,6 @@ inline int Ring::may_enter() noexcept {
 }
 
 int Ring::may_enter_slowly() noexcept {
-    if (!alive_) return ESTALE;  // I10
     // Checked here and not left to the kernel's EEXIST: a registered ring fd is an index into a table of the thread's
     // own, and on another thread the same index may name that thread's ring. Kernels before 6.0 do not check either.
     if (foreign()) return EEXIST;
@@ -168,30 +173,35 @@ int Ring::poll_slowly() noexcept {
     return nothing_lost(code) || code == ETIME ? 0 : code;
 }
 
-int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
+int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (timeout && timeout->count() <= 0) return wants_kernel() ? poll_slowly() : 0;
     // The kernel would take completions that are still being read for new ones, and not wait.
     SQUALL_ASSERT(!cq_.is_lent(),
                   "poll() or park() while an earlier Completions is alive: let it go out of scope first");
-    if (alive_ && in_flight() == 0) {
-        if (!timeout) return foreign() ? EEXIST : 0;
+    if (in_flight() == 0) {
+        if (!timeout || at_least == 0) return foreign() ? EEXIST : 0;
         // Nothing was ever submitted: the ring belongs to no thread yet, and waiting on it would make it this one's (I8).
         if (!bound_) return sleep_out(*timeout), 0;
     }
     if (const int code = may_enter(); code != 0) return code;
     const auto started = timeout ? monotonic_now() : std::chrono::nanoseconds(0);
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
+    // With nothing in flight it is the time that is waited for.
+    const auto wanted =
+        static_cast<std::uint32_t>(in_flight() == 0 ? 1 : std::min<std::uint64_t>(at_least, in_flight()));
     for (;;) {
         const abi::Timespec ts = to_timespec(left);
-        int code = enter(Offer::everything, 1, timeout ? &ts : nullptr);
+        int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr);
         if (code == EAGAIN || code == EBUSY) {
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
             // and wait for what the kernel already has, if it has something.
-            if (in_flight() == sq_.unconsumed(counters_.submitted)) return code;
-            code = enter(Offer::nothing, 1, timeout ? &ts : nullptr);
+            const std::uint64_t consumed = in_flight() - sq_.unconsumed(counters_.submitted);
+            if (consumed == 0) return code;
+            code = enter(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),
+                         timeout ? &ts : nullptr);
         }
         if (code != 0 && !nothing_lost(code)) return code == ETIME ? 0 : code;
-        if (cq_.ready() > 0) return 0;
+        if (cq_.ready() >= wanted) return 0;
         if (timeout) {
             left = *timeout - (monotonic_now() - started);
             if (left.count() <= 0) return 0;
@@ -199,9 +209,43 @@ int Ring::park_slowly(const std::chrono::nanoseconds* timeout) noexcept {
     }
 }
 
+// --- Watched: the inline calls come here while a sample is on its way, and in a forked child --------------------------
+
+Completions Ring::poll_watched() noexcept {
+    if (state_ == State::wiped) return Completions(ESTALE);  // I10
+    give_sample();
+    const int code = wants_kernel() ? poll_slowly() : 0;
+    find_sample();
+    return hand_out(code);
+}
+
+Completions Ring::park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+    if (state_ == State::wiped) return Completions(ESTALE);  // I10
+    give_sample();
+    const int code = wants_kernel() || cq_.ready() < at_least ? park_slowly(at_least, timeout) : 0;
+    find_sample();
+    return hand_out(code);
+}
+
+// What was taken when it was queued has its token by now, and is about to be submitted.
+void Ring::give_sample() noexcept {
+    if (sampler_.phase == Sampler::Phase::queued)
+        sampler_.give(static_cast<std::uint64_t>(sq_.queued(sampler_.place).user_data));
+}
+
+void Ring::find_sample() noexcept {
+    if (sampler_.phase != Sampler::Phase::submitted) return;
+    const Completion* const found = cq_.find(sampler_.sample.token);
+    if (!found) return;
+    sampler_.finish(found->res);
+    state_ = State::ordinary;
+    sq_.hold();  // the next operation that is queued looks when the next sample is due
+}
+
 Result<void> Ring::set_file(FileSlot slot, int fd) {
     const std::string doing = "Io::set_file(slot " + std::to_string(slot.number()) + ", fd=" + std::to_string(fd) + ")";
-    if (!alive_) return Error(ESTALE, doing, "this Io was created before a fork(), by the parent process");
+    if (state_ == State::wiped)
+        return Error(ESTALE, doing, "this Io was created before a fork(), by the parent process");
     if (foreign()) return Error(EEXIST, doing, "this Io belongs to another thread, the first that submitted on it");
     if (slot.number() >= features_.file_slots)
         return Error(EINVAL, doing, "IoOptions::file_slots is " + std::to_string(features_.file_slots));
@@ -217,7 +261,7 @@ Result<void> Ring::set_file(FileSlot slot, int fd) {
 void Ring::destroy(Ring* ring) noexcept {
     // In a child of fork() the ring's memory was never mapped, its addresses may be something else's by now, and so may
     // its descriptors' numbers: nothing of it is touched.
-    if (ring->alive_) {
+    if (ring->state_ != State::wiped) {
         SQUALL_ASSERT(!ring->cq_.is_lent(), "an Io is destroyed while a Completions of it is alive");
         ring->drain();
         ring->unmap(Buffers::unregister);

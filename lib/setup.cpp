@@ -98,6 +98,9 @@ Result<void> check(const IoOptions& options) {
         return refuse("mode is " + text(static_cast<unsigned>(options.mode)), "it must be one of squall::Mode's");
     if (options.file_slots > FileSlot::count_max)
         return refuse("file_slots is " + text(options.file_slots), "it must be 0 to " + text(FileSlot::count_max));
+    if (options.sampling.every != 0 && !options.sampling.histograms && !options.sampling.hook)
+        return refuse("sampling.every is " + text(options.sampling.every),
+                      "it needs histograms or a hook to give the samples to");
     if (options.mode == Mode::sqpoll && (options.sqpoll_idle.count() < 1 || options.sqpoll_idle.count() > UINT32_MAX))
         return refuse("sqpoll_idle is " + std::to_string(options.sqpoll_idle.count()) + " ms",
                       "it must be 1 ms to " + text(UINT32_MAX) + " ms");
@@ -125,7 +128,8 @@ Result<Ring*> Ring::create(const IoOptions& options) {
         sys::munmap(ring, Ring::page_bytes);
         return set_up.error();
     }
-    ring->alive_ = true;
+    ring->state_ = State::ordinary;
+    ring->sampler_.options = options.sampling;
     return ring;
 }
 

@@ -164,6 +164,10 @@ constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd) noexcept 
     const std::uint64_t more = flags;
     return word(std::endian::native == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd);
 }
+constexpr Op op_of(Word op_fd) noexcept {
+    const auto value = static_cast<std::uint64_t>(op_fd);
+    return Op{static_cast<std::uint8_t>(std::endian::native == std::endian::little ? value : value >> 56)};
+}
 constexpr Word buffer_word(std::uint64_t buf_index, std::uint32_t file_index) noexcept {
     return word(std::endian::native == std::endian::little ? buf_index : buf_index << 16, file_index);
 }

@@ -82,6 +82,13 @@ public:
         return count;
     }
 
+    // The first of those with this token, or null.
+    [[nodiscard]] const Completion* find(Token token) const noexcept {
+        for (std::uint32_t at = head_, end = head_ + ready(); at != end; ++at)
+            if (kcqes_[at & mask_].token == token) return &kcqes_[at & mask_];
+        return nullptr;
+    }
+
     // CQ slots that are neither free nor promised to an operation: those of a Completions still alive.
     [[nodiscard]] std::uint32_t lent() const noexcept {
         // Only we store khead, so a relaxed load of our own word is exact.

@@ -154,12 +154,15 @@ public:
     // call (I9).
     [[nodiscard]] Completions poll() noexcept { return ring_->poll(); }
 
-    // The same, but blocks until there is at least one completion. A signal does not end it (I9). With nothing queued
-    // and nothing in flight there is nothing to wait for, and it returns empty at once.
-    [[nodiscard]] Completions park() noexcept { return ring_->park(nullptr); }
+    // The same, but blocks until there are at least `at_least` completions, or all that are in flight when those are fewer:
+    // waiting for several at once spares wake-ups. A signal does not end it (I9). With nothing queued and nothing in flight
+    // there is nothing to wait for, and it returns empty at once. 0: as poll().
+    [[nodiscard]] Completions park(std::size_t at_least = 1) noexcept { return ring_->park(at_least, nullptr); }
     // The same, but for no longer than `timeout`, which it waits out when nothing is in flight; 0 or less: as poll().
-    // Empty when the time ran out. (IORING_ENTER_EXT_ARG, 5.11; CLOCK_MONOTONIC.)
-    [[nodiscard]] Completions park(std::chrono::nanoseconds timeout) noexcept { return ring_->park(&timeout); }
+    // Empty, or fewer, when the time ran out. (IORING_ENTER_EXT_ARG, 5.11; CLOCK_MONOTONIC.)
+    [[nodiscard]] Completions park(std::chrono::nanoseconds timeout, std::size_t at_least = 1) noexcept {
+        return ring_->park(at_least, &timeout);
+    }
 
     // Operations queued or in the kernel whose completion was not handed out yet; at most features().cq_entries (I2).
     [[nodiscard]] unsigned in_flight() const noexcept { return static_cast<unsigned>(ring_->in_flight()); }

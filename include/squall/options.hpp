@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "squall/config.hpp"
+#include "squall/latency.hpp"
 
 namespace squall {
 
@@ -61,6 +62,8 @@ struct IoOptions {
     // too. An operation on a FileSlot spares the kernel looking up and holding the file (some 10 to 30 ns). More than 0
     // needs Linux 5.15.
     std::uint32_t file_slots = 0;
+    // Latencies of one operation in so many, into the caller's histograms or hook; none unless asked for.
+    Sampling sampling{};
     // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or more, and the CPU it is
     // bound to (none: the scheduler decides).
     std::chrono::milliseconds sqpoll_idle{2};

@@ -13,6 +13,7 @@
 #include "squall/completion.hpp"
 #include "squall/config.hpp"
 #include "squall/error.hpp"
+#include "squall/latency.hpp"
 #include "squall/options.hpp"
 
 namespace squall::detail {
@@ -99,11 +100,15 @@ public:
     void note_consumed() noexcept { flushed_ = load_acquire(khead_); }
     // Notes that an SQPOLL thread which is awake will consume all that is published.
     void note_published(Tail tail) noexcept { flushed_ = index(tail); }
+    // Lets the next operation find it full, and so look for room anew.
+    void hold() noexcept { stop_ = next_; }
+    // The slot of the operation queued when the tail was `tail`, while the kernel has not consumed it.
+    [[nodiscard]] const abi::SqeWords& queued(Tail tail) const noexcept { return ksqes_[index(tail) & mask_]; }
     // Closes the queue and returns how many of the queued operations the kernel will never consume: with SQPOLL those it
     // was not shown yet, else also those it was shown and left.
     std::uint32_t close(Tail tail, bool sqpoll) noexcept {
         const std::uint32_t end = sqpoll ? load_relaxed(ktail_) : load_acquire(khead_);
-        stop_ = next_;
+        hold();
         flushed_ = index(tail);
         return index(tail) - end;
     }
@@ -128,7 +133,7 @@ private:
 
 // One io_uring and all that belongs to it. It lives in a page of its own that fork() wipes in the child
 // (MADV_WIPEONFORK, 4.14): there every word is zero, so the queue is full for ever, nothing is in flight, and the first
-// cold path finds `alive` false and says so, without a check on the hot path (I10).
+// cold path finds its state to be State::wiped and says so, without a check on the hot path (I10).
 //
 // Thread rule: one thread at a time; the first submission binds the ring to its thread unless it is Mode::plain (I8).
 class SQUALL_API Ring {
@@ -180,11 +185,15 @@ public:
     Result<void> set_file(FileSlot slot, int fd);
 
     [[nodiscard]] Completions poll() noexcept {
+        if (state_ != State::ordinary) [[unlikely]]
+            return poll_watched();
         const int code = wants_kernel() ? poll_slowly() : 0;
         return hand_out(code);
     }
-    [[nodiscard]] Completions park(const std::chrono::nanoseconds* timeout) noexcept {
-        const int code = must_wait() ? park_slowly(timeout) : 0;
+    [[nodiscard]] Completions park(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+        if (state_ != State::ordinary) [[unlikely]]
+            return park_watched(at_least, timeout);
+        const int code = wants_kernel() || cq_.ready() < at_least ? park_slowly(at_least, timeout) : 0;
         return hand_out(code);
     }
 
@@ -199,13 +208,9 @@ private:
 
     // I5: is there a reason to enter the kernel? Something queued, task work flagged, or an overflow to flush.
     [[nodiscard]] bool wants_kernel() const noexcept {
-        return !alive_ || sq_.unflushed(counters_.submitted) ||
-               (sq_.flags() & (abi::sq_taskrun | abi::sq_cq_overflow)) != 0;
+        return sq_.unflushed(counters_.submitted) || (sq_.flags() & (abi::sq_taskrun | abi::sq_cq_overflow)) != 0;
     }
-    [[nodiscard]] bool must_wait() const noexcept { return wants_kernel() || cq_.ready() == 0; }
     [[nodiscard]] Completions hand_out(int code) noexcept {
-        if (!alive_) [[unlikely]]
-            return Completions(code);
         const std::uint32_t count = cq_.ready();
         SQUALL_ASSERT(count <= in_flight(), "the CQ holds %u completions and %llu operations are in flight", count,
                       static_cast<unsigned long long>(in_flight()));
@@ -215,7 +220,11 @@ private:
 
     bool make_room(abi::Word op_fd) noexcept;
     int poll_slowly() noexcept;
-    int park_slowly(const std::chrono::nanoseconds* timeout) noexcept;
+    int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    Completions poll_watched() noexcept;
+    Completions park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    void give_sample() noexcept;
+    void find_sample() noexcept;
 
     int may_enter() noexcept;
     int may_enter_slowly() noexcept;
@@ -240,7 +249,13 @@ private:
     std::uintptr_t arena_base_ = 0;
     std::uint64_t arena_bytes_ = 0;
     char* paths_ = nullptr;
-    bool alive_ = false;  // false in a wiped page
+    // Whether the inline calls may go their quick way.
+    enum class State : std::uint8_t {
+        wiped,     // a forked child's copy (I10)
+        ordinary,  // they may
+        watched,   // a sample is on its way
+    };
+    State state_ = State::wiped;
     bool sqpoll_ = false;
     // What reaping touches.
     CompletionQueue cq_;
@@ -259,6 +274,7 @@ private:
         void* at = nullptr;
         std::size_t bytes = 0;
     };
+    Sampler sampler_;
     Mapping sq_ring_, cq_ring_, sqe_array_, path_array_;
 };
 static_assert(sizeof(Ring) <= Ring::page_bytes);

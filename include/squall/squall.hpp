@@ -10,5 +10,6 @@
 #include "squall/completion.hpp"
 #include "squall/error.hpp"
 #include "squall/io.hpp"
+#include "squall/latency.hpp"
 #include "squall/options.hpp"
 #include "squall/ring.hpp"

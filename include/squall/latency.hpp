@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+//
+// Sampled latencies: one operation in so many is timed from its being queued to its being handed out, and goes into the
+// caller's histograms, the caller's trace hook, or both. Opt-in with IoOptions::sampling, and free when off: no instruction
+// of the I/O path knows of it. When on, what is not sampled costs next to nothing (bench/run --sampling-cost measures it).
+//
+// A sample is recognised by its token when it comes back, so that no token value is reserved and no table is kept: where
+// several operations in flight have the same token, the first of them to complete ends the sample. At most one sample is
+// in flight per Io; the next is taken when it is back and `every` operations were queued since the last.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "squall/abi.hpp"
+#include "squall/config.hpp"
+
+namespace squall {
+
+// What an operation does; fdatasync counts as fsync, and a fixed transfer as any other.
+enum class OpKind : std::uint8_t { nop, open, read, write, fsync, statx, rename, unlink, close };
+inline constexpr std::size_t op_kinds = 9;
+// The kind's name as it is spelled above.
+[[nodiscard]] SQUALL_API const char* name(OpKind kind) noexcept;
+
+// One sampled operation. Times are CLOCK_MONOTONIC's.
+struct Sample {
+    std::uint64_t token;  // the operation's Token
+    OpKind kind;
+    std::int32_t res;                    // as in its Completion
+    std::chrono::nanoseconds queued;     // when the call that queued it was made
+    std::chrono::nanoseconds submitted;  // when the poll() or park() that gave it to the kernel began to
+    std::chrono::nanoseconds completed;  // when a poll() or park() found its completion
+};
+
+// Counts of durations in buckets a sixteenth of a power of two wide, so that a value is known to 6 %, from 0 ns to 2^40 ns
+// (18 minutes), and what is longer in the last: some 5 KiB, no allocation. Thread rule: one thread at a time, so read it
+// where the Io that records into it is polled, or give each Io its own and merge them.
+class SQUALL_API LatencyHistogram {
+public:
+    void record(std::chrono::nanoseconds duration) noexcept;
+    void merge(const LatencyHistogram& other) noexcept;
+    void clear() noexcept { *this = {}; }
+
+    [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+    // 0 when empty.
+    [[nodiscard]] std::chrono::nanoseconds mean() const noexcept;
+    [[nodiscard]] std::chrono::nanoseconds longest() const noexcept { return longest_; }
+    // The least duration that `percent` of those recorded do not exceed, to the precision of a bucket and never above
+    // longest(). `percent` is 0 to 100, 99.9 for one in a thousand; beyond either end as at it. 0 when empty.
+    [[nodiscard]] std::chrono::nanoseconds percentile(double percent) const noexcept;
+
+    // For those who draw it: the buckets in order, each counting durations from lower_bound() up to the next one's.
+    static constexpr std::size_t bucket_count = 16 + 36 * 16;
+    [[nodiscard]] std::uint64_t bucket(std::size_t number) const noexcept { return buckets_[number]; }
+    [[nodiscard]] static std::chrono::nanoseconds lower_bound(std::size_t number) noexcept;
+
+private:
+    std::array<std::uint64_t, bucket_count> buckets_{};
+    std::uint64_t count_ = 0;
+    std::uint64_t sum_ = 0;
+    std::chrono::nanoseconds longest_{0};
+};
+
+// One histogram for each kind of operation, of the time from queued to completed.
+struct LatencyHistograms {
+    std::array<LatencyHistogram, op_kinds> of_kind{};
+    [[nodiscard]] LatencyHistogram& operator[](OpKind kind) noexcept { return of_kind[static_cast<std::size_t>(kind)]; }
+    [[nodiscard]] const LatencyHistogram& operator[](OpKind kind) const noexcept {
+        return of_kind[static_cast<std::size_t>(kind)];
+    }
+};
+
+// What IoOptions::sampling asks for.
+struct Sampling {
+    // One operation in so many, 1 or more; 1 takes as many as can be had, the next as soon as the last is back. 0: none.
+    std::uint32_t every = 0;
+    // At least one of the two where `every` is not 0. Both must outlive the Io. The hook is called by the poll() or park()
+    // that hands the operation out, before it does; it must not call that Io.
+    LatencyHistograms* histograms = nullptr;
+    void (*hook)(void* context, const Sample& sample) noexcept = nullptr;
+    void* context = nullptr;
+};
+
+namespace detail {
+
+// The one sample of a ring that is on its way, if any. Ring takes it, gives it its token, and finds it again.
+struct Sampler {
+    enum class Phase : std::uint8_t { idle, queued, submitted };
+    Sampling options;
+    Phase phase = Phase::idle;
+    std::uint64_t place = 0;  // which operation of the ring's it is, counted as Counters::submitted
+    std::uint64_t due = 0;    // the next one that is to be sampled
+    Sample sample{};
+
+    // How many operations may be queued before one must be looked at.
+    [[nodiscard]] std::uint64_t room(std::uint64_t submitted) const noexcept {
+        if (options.every == 0 || phase != Phase::idle) return UINT64_MAX;
+        return due > submitted ? due - submitted : options.every;
+    }
+    [[nodiscard]] bool wants(std::uint64_t submitted) const noexcept {
+        return options.every != 0 && phase == Phase::idle && submitted >= due;
+    }
+    void take(abi::Op op, std::uint64_t submitted) noexcept;
+    void give(std::uint64_t token) noexcept;
+    // Ends the sample and hands it to the caller.
+    void finish(std::int32_t res) noexcept;
+};
+
+}  // namespace detail
+
+}  // namespace squall

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+//
+// The arithmetic of LatencyHistogram, and the life of a sample. When a ring takes one is ring.cpp's business.
+#include "squall/latency.hpp"
+
+#include <bit>
+
+#include "clock.hpp"
+
+namespace squall {
+
+namespace {
+
+// Sixteen buckets of one nanosecond each, then sixteen for every power of two.
+constexpr unsigned sub_bits = 4;
+constexpr std::uint64_t subs = 1U << sub_bits;
+
+std::size_t bucket_of(std::uint64_t value) noexcept {
+    if (value < subs) return static_cast<std::size_t>(value);
+    const auto shift = static_cast<unsigned>(std::bit_width(value)) - 1 - sub_bits;
+    const std::size_t number = (shift + 1) * subs + ((value >> shift) - subs);
+    return number < LatencyHistogram::bucket_count ? number : LatencyHistogram::bucket_count - 1;
+}
+
+}  // namespace
+
+const char* name(OpKind kind) noexcept {
+    constexpr const char* names[op_kinds] = {"nop",   "open",   "read",   "write", "fsync",
+                                             "statx", "rename", "unlink", "close"};
+    return names[static_cast<std::size_t>(kind)];
+}
+
+std::chrono::nanoseconds LatencyHistogram::lower_bound(std::size_t number) noexcept {
+    if (number < subs) return std::chrono::nanoseconds(number);
+    const std::size_t shift = number / subs - 1;
+    return std::chrono::nanoseconds((number % subs + subs) << shift);
+}
+
+void LatencyHistogram::record(std::chrono::nanoseconds duration) noexcept {
+    const std::uint64_t value = duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) : 0;
+    ++buckets_[bucket_of(value)];
+    ++count_;
+    sum_ += value;
+    if (duration > longest_) longest_ = duration;
+}
+
+void LatencyHistogram::merge(const LatencyHistogram& other) noexcept {
+    for (std::size_t i = 0; i < bucket_count; ++i) buckets_[i] += other.buckets_[i];
+    count_ += other.count_;
+    sum_ += other.sum_;
+    if (other.longest_ > longest_) longest_ = other.longest_;
+}
+
+std::chrono::nanoseconds LatencyHistogram::mean() const noexcept {
+    return std::chrono::nanoseconds(count_ == 0 ? 0 : sum_ / count_);
+}
+
+std::chrono::nanoseconds LatencyHistogram::percentile(double percent) const noexcept {
+    if (count_ == 0) return std::chrono::nanoseconds(0);
+    // How many must not exceed it: at least one, so that 0 % is the shortest; a NaN is taken as 0 too.
+    const double share = percent >= 100 ? 1 : percent > 0 ? percent / 100 : 0;
+    const double exact = share * static_cast<double>(count_);
+    auto needed = static_cast<std::uint64_t>(exact);
+    if (static_cast<double>(needed) < exact || needed == 0) ++needed;
+    std::uint64_t seen = 0;
+    for (std::size_t i = 0; i + 1 < bucket_count; ++i) {
+        seen += buckets_[i];
+        if (seen >= needed) {
+            const std::chrono::nanoseconds last = lower_bound(i + 1) - std::chrono::nanoseconds(1);
+            return last < longest_ ? last : longest_;
+        }
+    }
+    return longest_;
+}
+
+namespace detail {
+
+namespace {
+
+OpKind kind_of(abi::Op op) noexcept {
+    switch (op) {
+        case abi::Op::nop:
+            return OpKind::nop;
+        case abi::Op::openat:
+            return OpKind::open;
+        case abi::Op::read:
+        case abi::Op::read_fixed:
+            return OpKind::read;
+        case abi::Op::write:
+        case abi::Op::write_fixed:
+            return OpKind::write;
+        case abi::Op::fsync:
+            return OpKind::fsync;
+        case abi::Op::statx:
+            return OpKind::statx;
+        case abi::Op::renameat:
+            return OpKind::rename;
+        case abi::Op::unlinkat:
+            return OpKind::unlink;
+        case abi::Op::close:
+            return OpKind::close;
+    }
+    return OpKind::nop;
+}
+
+}  // namespace
+
+void Sampler::take(abi::Op op, std::uint64_t submitted) noexcept {
+    phase = Phase::queued;
+    place = submitted;
+    due = submitted + options.every;
+    sample = {};
+    sample.kind = kind_of(op);
+    sample.queued = monotonic_now();
+}
+
+void Sampler::give(std::uint64_t token) noexcept {
+    phase = Phase::submitted;
+    sample.token = token;
+    sample.submitted = monotonic_now();
+}
+
+void Sampler::finish(std::int32_t res) noexcept {
+    phase = Phase::idle;
+    sample.res = res;
+    sample.completed = monotonic_now();
+    if (options.histograms) (*options.histograms)[sample.kind].record(sample.completed - sample.queued);
+    if (options.hook) options.hook(options.context, sample);
+}
+
+}  // namespace detail
+
+}  // namespace squall
