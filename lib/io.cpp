@@ -89,6 +89,7 @@ bool Io::open(const char* path, const OpenOptions& options, Token token) noexcep
 }
 
 bool Io::open(const char* path, const OpenOptions& options, FileSlot slot, Token token) noexcept {
+    if (!ring_->may_change(slot)) return false;
     // No descriptor, so nothing for an exec to close: the kernel refuses O_CLOEXEC with a slot.
     return open(path, options, slot.place() + 1, 0, token);
 }
@@ -119,6 +120,7 @@ bool Io::open(const char* path, const OpenOptions& options, std::uint32_t file_i
 }
 
 bool Io::close(FileSlot slot, Token token) noexcept {
+    if (!ring_->may_change(slot)) return false;
     return queue(about(abi::Op::close, 0), {.file_index = slot.place() + 1}, token);
 }
 

@@ -114,9 +114,8 @@ void Sampler::take(abi::Op op, std::uint64_t submitted) noexcept {
     sample.queued = monotonic_now();
 }
 
-void Sampler::give(std::uint64_t token) noexcept {
+void Sampler::submit() noexcept {
     phase = Phase::submitted;
-    sample.token = token;
     sample.submitted = monotonic_now();
 }
 

@@ -14,6 +14,7 @@
 #include "arena_control.hpp"
 #include "clock.hpp"
 #include "explain.hpp"
+#include "pair.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
@@ -30,20 +31,6 @@ std::uint64_t thread_number() noexcept {
     return this_thread;
 }
 
-abi::Timespec to_timespec(std::chrono::nanoseconds duration) noexcept {
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
-    return {seconds.count(), (duration - seconds).count()};
-}
-
-// Signals or not.
-void sleep_out(std::chrono::nanoseconds timeout) noexcept {
-    const auto started = monotonic_now();
-    for (auto left = timeout; left.count() > 0; left = timeout - (monotonic_now() - started)) {
-        const abi::Timespec ts = to_timespec(left);
-        sys::ppoll(nullptr, 0, &ts);
-    }
-}
-
 // Answers of io_uring_enter after which the same is simply done again.
 bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN || code == EBUSY; }
 
@@ -54,6 +41,11 @@ bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN ||
 // I2: room for one more operation only while the CQ can hold its completion beside all that are owed or being read.
 bool Ring::make_room(abi::Word op_fd) noexcept {
     if (state_ == State::wiped) return false;  // I10
+    if (pair_) {
+        if (!pair_->make_room(op_fd)) return false;
+        if (sampler_.wants(counters_.submitted)) sampler_.take(abi::op_of(op_fd), counters_.submitted);
+        return true;
+    }
     const std::uint64_t promised = in_flight() + cq_.lent();
     std::uint64_t room = promised < cq_.entries() ? cq_.entries() - promised : 0;
     // Up to the next one that is to be sampled, so that queueing comes by here for it.
@@ -69,7 +61,7 @@ bool Ring::make_room(abi::Word op_fd) noexcept {
     return true;
 }
 
-inline bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
+bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
 
 // 0 when this thread may enter the ring now, or the errno that error() reports.
 inline int Ring::may_enter() noexcept {
@@ -86,10 +78,19 @@ int Ring::may_enter_slowly() noexcept {
 
 // I8: the ring was made disabled; whoever submits first enables it and is its submitter from then on.
 int Ring::bind() noexcept {
+    if (pair_) {
+        if (const int code = pair_->bind(); code != 0) return code;
+        bound_ = true;
+        if (features_.mode != Mode::plain) owner_ = thread_number();
+        return 0;
+    }
     if (const int status = sys::io_uring_register(fd_, abi::register_enable_rings, nullptr, 0); status < 0)
         return -status;
     bound_ = true;
     enter_fd_ = fd_;
+    // The completions of such a ring are found only by an enter that asks for them.
+    if ((features_.setup_flags & (abi::setup_iopoll | abi::setup_sqpoll)) == abi::setup_iopoll)
+        enter_flags_ = abi::enter_getevents;
     if (features_.mode == Mode::plain) return 0;  // free to go to another thread, so nothing may be tied to this one
     owner_ = thread_number();
     owner_tid_ = sys::gettid();
@@ -97,7 +98,7 @@ int Ring::bind() noexcept {
     // Worth some 14 ns per enter and optional: before 5.18, or when the thread's 16 slots are taken, the fd does too.
     if (sys::io_uring_register(fd_, abi::register_ring_fds, &update, 1) == 1) {
         enter_fd_ = static_cast<int>(update.offset);
-        enter_flags_ = abi::enter_registered_ring;
+        enter_flags_ |= abi::enter_registered_ring;
         features_.registered_ring = true;
     }
     return 0;
@@ -133,7 +134,8 @@ int Ring::bind() noexcept {
     if ((hints & abi::sq_cq_overflow) != 0) [[unlikely]]
         ++counters_.overflow_flushes;
     if (min_complete > 0 || hints != 0) flags |= abi::enter_getevents;
-    if (flags == enter_flags_ && to_submit == 0) return 0;  // SQPOLL, awake: the published tail was all it needed
+    // SQPOLL, awake: the published tail was all it needed.
+    if (to_submit == 0 && (flags & (abi::enter_getevents | abi::enter_sq_wakeup)) == 0) return 0;
 
     ++counters_.enters;
     int answer = 0;
@@ -152,6 +154,10 @@ int Ring::bind() noexcept {
         return 0;
     if (nothing_lost(-answer)) ++counters_.retries;
     return -answer;
+}
+
+int Ring::enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept {
+    return enter(offer, min_complete, timeout);
 }
 
 // Lets the SQPOLL thread see what is queued; the flag that wakes it if it sleeps.
@@ -209,12 +215,12 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
     }
 }
 
-// --- Watched: the inline calls come here while a sample is on its way, and in a forked child --------------------------
+// --- Watched: the inline calls come here in a forked child, while a sample is on its way, and in front of a pair ------
 
 Completions Ring::poll_watched() noexcept {
     if (state_ == State::wiped) return Completions(ESTALE);  // I10
     give_sample();
-    const int code = wants_kernel() ? poll_slowly() : 0;
+    const int code = pair_ ? pair_->poll() : wants_kernel() ? poll_slowly() : 0;
     find_sample();
     return hand_out(code);
 }
@@ -222,15 +228,23 @@ Completions Ring::poll_watched() noexcept {
 Completions Ring::park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (state_ == State::wiped) return Completions(ESTALE);  // I10
     give_sample();
-    const int code = wants_kernel() || cq_.ready() < at_least ? park_slowly(at_least, timeout) : 0;
+    int code = 0;
+    if (pair_)
+        code = pair_->park(at_least, timeout);
+    else if (wants_kernel() || cq_.ready() < at_least)
+        code = park_slowly(at_least, timeout);
     find_sample();
     return hand_out(code);
 }
 
 // What was taken when it was queued has its token by now, and is about to be submitted.
 void Ring::give_sample() noexcept {
-    if (sampler_.phase == Sampler::Phase::queued)
-        sampler_.give(static_cast<std::uint64_t>(sq_.queued(sampler_.place).user_data));
+    if (sampler_.phase != Sampler::Phase::queued) return;
+    if (pair_)
+        pair_->settle();  // which gives it
+    else
+        sampler_.name(static_cast<std::uint64_t>(sq_.queued(sampler_.place).user_data), sampler_.place);
+    sampler_.submit();
 }
 
 void Ring::find_sample() noexcept {
@@ -238,6 +252,7 @@ void Ring::find_sample() noexcept {
     const Completion* const found = cq_.find(sampler_.sample.token);
     if (!found) return;
     sampler_.finish(found->res);
+    if (pair_) return;
     state_ = State::ordinary;
     sq_.hold();  // the next operation that is queued looks when the next sample is due
 }
@@ -249,12 +264,20 @@ Result<void> Ring::set_file(FileSlot slot, int fd) {
     if (foreign()) return Error(EEXIST, doing, "this Io belongs to another thread, the first that submitted on it");
     if (slot.number() >= features_.file_slots)
         return Error(EINVAL, doing, "IoOptions::file_slots is " + std::to_string(features_.file_slots));
-    const std::int32_t file = fd < 0 ? -1 : fd;
-    abi::RsrcUpdate update{slot.place(), 0, reinterpret_cast<std::uintptr_t>(&file)};
-    if (const int status = sys::io_uring_register(fd_, abi::register_files_update, &update, 1); status < 0)
+    const int file = fd < 0 ? -1 : fd;
+    if (pair_) return pair_->set_file(slot, file, doing);
+    if (const int status = update_file(slot.place(), file); status < 0)
         return Error(-status, doing, advice_for_result(-status));
     return {};
 }
+
+int Ring::update_file(std::uint32_t place, int fd) noexcept {
+    const std::int32_t file = fd;
+    abi::RsrcUpdate update{place, 0, reinterpret_cast<std::uintptr_t>(&file)};
+    return sys::io_uring_register(fd_, abi::register_files_update, &update, 1);
+}
+
+bool Ring::may_change(FileSlot slot) noexcept { return !pair_ || pair_->may_change(slot); }
 
 // --- Letting go (I3) ------------------------------------------------------------------------------------------------
 
@@ -263,8 +286,12 @@ void Ring::destroy(Ring* ring) noexcept {
     // its descriptors' numbers: nothing of it is touched.
     if (ring->state_ != State::wiped) {
         SQUALL_ASSERT(!ring->cq_.is_lent(), "an Io is destroyed while a Completions of it is alive");
-        ring->drain();
-        ring->unmap(Buffers::unregister);
+        if (ring->pair_) {
+            Pair::destroy(ring->pair_);
+        } else {
+            ring->drain();
+            ring->unmap(Buffers::unregister);
+        }
     }
     sys::munmap(ring, Ring::page_bytes);
 }

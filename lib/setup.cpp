@@ -11,6 +11,7 @@
 
 #include "arena_control.hpp"
 #include "explain.hpp"
+#include "pair.hpp"
 #include "squall/arena.hpp"
 #include "squall/ring.hpp"
 #include "sys.hpp"
@@ -29,6 +30,7 @@ struct Rung {
     std::uint32_t instead;
 };
 constexpr Rung ladder[] = {
+    {abi::setup_hybrid_iopoll, 0},                           // 6.13
     {abi::setup_no_sqarray, 0},                              // 6.6
     {abi::setup_defer_taskrun, abi::setup_coop_taskrun},     // 6.1; the next best way not to be interrupted
     {abi::setup_single_issuer, 0},                           // 6.0
@@ -96,6 +98,9 @@ Result<void> check(const IoOptions& options) {
     }
     if (options.mode != Mode::deferred && options.mode != Mode::plain && options.mode != Mode::sqpoll)
         return refuse("mode is " + text(static_cast<unsigned>(options.mode)), "it must be one of squall::Mode's");
+    if (options.polling > Polling::hybrid)
+        return refuse("polling is " + text(static_cast<unsigned>(options.polling)),
+                      "it must be one of squall::Polling's");
     if (options.file_slots > FileSlot::count_max)
         return refuse("file_slots is " + text(options.file_slots), "it must be 0 to " + text(FileSlot::count_max));
     if (options.sampling.every != 0 && !options.sampling.histograms && !options.sampling.hook)
@@ -113,17 +118,15 @@ void* page_aligned(long address) noexcept { return reinterpret_cast<void*>(stati
 
 Result<Ring*> Ring::create(const IoOptions& options) {
     if (auto checked = check(options); !checked) return checked.error();
+    if (options.polling != Polling::none) return Pair::create(options);
+    return make(options, Role::alone, nullptr);
+}
 
-    const long page = sys::mmap(Ring::page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (sys::is_error(page))
-        return Error(static_cast<int>(-page), "Io::create: mapping 4096 bytes for the ring's state");
-    // A fork's child must find zeros here, not a copy: the copy would know indices of a ring that it does not share.
-    if (const int wiped = sys::madvise(page_aligned(page), Ring::page_bytes, MADV_WIPEONFORK); wiped < 0) {
-        sys::munmap(page_aligned(page), Ring::page_bytes);
-        return Error(-wiped, "Io::create: madvise(MADV_WIPEONFORK)", "squall needs Linux 5.11 or newer");
-    }
-    Ring* const ring = ::new (page_aligned(page)) Ring;
-    if (auto set_up = ring->set_up(options); !set_up) {
+Result<Ring*> Ring::make(const IoOptions& options, Role role, const Ring* companion) {
+    auto blank = make_blank();
+    if (!blank) return blank;
+    Ring* const ring = *blank;
+    if (auto set_up = ring->set_up(options, role, companion); !set_up) {
         ring->unmap(Buffers::unregister);
         sys::munmap(ring, Ring::page_bytes);
         return set_up.error();
@@ -133,9 +136,27 @@ Result<Ring*> Ring::create(const IoOptions& options) {
     return ring;
 }
 
-Result<void> Ring::set_up(const IoOptions& options) {
+Result<Ring*> Ring::make_blank() {
+    const long page = sys::mmap(Ring::page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (sys::is_error(page))
+        return Error(static_cast<int>(-page), "Io::create: mapping 4096 bytes for the ring's state");
+    // A fork's child must find zeros here, not a copy: the copy would know indices of a ring that it does not share.
+    if (const int wiped = sys::madvise(page_aligned(page), Ring::page_bytes, MADV_WIPEONFORK); wiped < 0) {
+        sys::munmap(page_aligned(page), Ring::page_bytes);
+        return Error(-wiped, "Io::create: madvise(MADV_WIPEONFORK)", "squall needs Linux 5.11 or newer");
+    }
+    return ::new (page_aligned(page)) Ring;
+}
+
+Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* companion) {
     abi::Params params{};
     std::uint32_t flags = best_flags(options);
+    if (role == Role::polled) {
+        // Its SQEs are used in any order, which takes the index array.
+        flags = (flags & ~abi::setup_no_sqarray) | abi::setup_iopoll;
+        if (options.polling == Polling::hybrid) flags |= abi::setup_hybrid_iopoll;
+        if (options.mode == Mode::sqpoll) flags |= abi::setup_attach_wq;
+    }
     features_.setup_flags_asked = flags;
     const auto attempt = [&] {
         params = {};
@@ -143,6 +164,7 @@ Result<void> Ring::set_up(const IoOptions& options) {
         params.cq_entries = options.completion_entries != 0 ? options.completion_entries : 2 * options.entries;
         params.sq_thread_idle = static_cast<std::uint32_t>(options.sqpoll_idle.count());
         params.sq_thread_cpu = options.sqpoll_cpu.value_or(0);
+        params.wq_fd = companion ? static_cast<std::uint32_t>(companion->fd_) : 0;
         return sys::io_uring_setup(options.entries, &params);
     };
     int fd = attempt();
@@ -208,9 +230,9 @@ Result<void> Ring::map(const abi::Params& params) {
     char* const cq = single ? sq : static_cast<char*>(cq_ring_.at);
     const auto word = [](char* base, std::uint32_t offset) { return reinterpret_cast<std::uint32_t*>(base + offset); };
     if (!features_.no_sqarray) {
-        // Slot i is always entry i, so that the array is written once and never looked at again.
-        std::uint32_t* const array = word(sq, params.sq_off.array);
-        for (std::uint32_t i = 0; i < params.sq_entries; ++i) array[i] = i;
+        // Slot i is always entry i, so that the array is written once and never looked at again (but by a Pair).
+        sq_array_ = word(sq, params.sq_off.array);
+        for (std::uint32_t i = 0; i < params.sq_entries; ++i) sq_array_[i] = i;
     }
     sq_ = SubmissionQueue({word(sq, params.sq_off.head), word(sq, params.sq_off.tail), word(sq, params.sq_off.flags),
                            static_cast<abi::SqeWords*>(sqe_array_.at), params.sq_entries},

@@ -61,6 +61,8 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(register_ring_fds, IORING_REGISTER_RING_FDS),
     SQUALL_VALUE(unregister_ring_fds, IORING_UNREGISTER_RING_FDS),
     SQUALL_VALUE(register_sync_cancel, IORING_REGISTER_SYNC_CANCEL),
+    SQUALL_VALUE(setup_iopoll, IORING_SETUP_IOPOLL),
+    SQUALL_VALUE(setup_attach_wq, IORING_SETUP_ATTACH_WQ),
     SQUALL_VALUE(setup_sqpoll, IORING_SETUP_SQPOLL),
     SQUALL_VALUE(setup_sq_aff, IORING_SETUP_SQ_AFF),
     SQUALL_VALUE(setup_cqsize, IORING_SETUP_CQSIZE),

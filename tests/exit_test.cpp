@@ -21,7 +21,7 @@ namespace {
 using namespace test;
 using namespace std::chrono_literals;
 
-class ExitTest : public testing::TestWithParam<Mode> {
+class ExitTest : public testing::TestWithParam<Kind> {
 protected:
     // Queues reads of an empty pipe, some fixed and some not, and shows them to the kernel.
     void read_what_never_comes(Io& io, unsigned count) {
@@ -45,14 +45,14 @@ protected:
             for (const std::byte byte : all) ASSERT_EQ(byte, std::byte{0x11});
         EXPECT_EQ(::read(pipe.read_end, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
     }
-    Io make() { return make_io({.entries = 64, .mode = GetParam(), .arena = &arena}); }
+    Io make() { return make_io(GetParam(), {.entries = 64, .arena = &arena}); }
 
     Pipe pipe;
     std::vector<std::byte> memory = std::vector<std::byte>(8192);
     BufferArena arena = make_arena({.buffer_size = 8192, .count = 4});
     FixedBuffer lease = *arena.acquire();
 };
-INSTANTIATE_TEST_SUITE_P(Modes, ExitTest, testing::Values(Mode::deferred, Mode::plain, Mode::sqpoll),
+INSTANTIATE_TEST_SUITE_P(Modes, ExitTest, testing::ValuesIn(every_kind),
                          [](const auto& test) { return name_of(test.param); });
 
 TEST_P(ExitTest, I3_CancelsReadsThatWouldNeverComplete) {

@@ -23,7 +23,7 @@ namespace {
 using namespace test;
 using namespace std::chrono_literals;
 
-class IoTest : public testing::TestWithParam<std::tuple<Mode, bool>> {
+class IoTest : public testing::TestWithParam<std::tuple<Kind, bool>> {
 protected:
     // A buffer of the arena in half of the cases, ordinary memory in the other half.
     std::span<std::byte> memory(std::size_t bytes) {
@@ -46,7 +46,7 @@ protected:
     BufferArena arena = make_arena({.buffer_size = 64 << 10, .count = 16});
     std::vector<FixedBuffer> leases;
     std::vector<std::vector<std::byte>> heap;
-    Io io = make_io({.entries = 8, .mode = std::get<0>(GetParam()), .arena = with_arena ? &arena : nullptr});
+    Io io = make_io(std::get<0>(GetParam()), {.entries = 8, .arena = with_arena ? &arena : nullptr});
 };
 
 TEST_P(IoTest, ReadsBackWhatItWrote) {
@@ -353,8 +353,7 @@ TEST_P(IoTest, KnowsBlockSizesAndAlignments) {
     EXPECT_EQ(direct_io_alignment(-1).error().code(), EBADF);
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, IoTest,
-                         testing::Combine(testing::Values(Mode::deferred, Mode::plain, Mode::sqpoll), testing::Bool()),
+INSTANTIATE_TEST_SUITE_P(Modes, IoTest, testing::Combine(testing::ValuesIn(every_kind), testing::Bool()),
                          [](const auto& test) {
                              return name_of(std::get<0>(test.param)) +
                                     (std::get<1>(test.param) ? "_fixed" : "_unregistered");

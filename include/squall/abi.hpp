@@ -173,10 +173,12 @@ constexpr Word buffer_word(std::uint64_t buf_index, std::uint32_t file_index) no
 }
 
 // io_uring_setup flags.
+inline constexpr std::uint32_t setup_iopoll = 1U << 0;          // 5.1
 inline constexpr std::uint32_t setup_sqpoll = 1U << 1;          // 5.1
 inline constexpr std::uint32_t setup_sq_aff = 1U << 2;          // 5.1
 inline constexpr std::uint32_t setup_cqsize = 1U << 3;          // 5.5
 inline constexpr std::uint32_t setup_clamp = 1U << 4;           // 5.6
+inline constexpr std::uint32_t setup_attach_wq = 1U << 5;       // 5.6
 inline constexpr std::uint32_t setup_r_disabled = 1U << 6;      // 5.10
 inline constexpr std::uint32_t setup_submit_all = 1U << 7;      // 5.18
 inline constexpr std::uint32_t setup_coop_taskrun = 1U << 8;    // 5.19
@@ -184,6 +186,7 @@ inline constexpr std::uint32_t setup_taskrun_flag = 1U << 9;    // 5.19
 inline constexpr std::uint32_t setup_single_issuer = 1U << 12;  // 6.0
 inline constexpr std::uint32_t setup_defer_taskrun = 1U << 13;  // 6.1
 inline constexpr std::uint32_t setup_no_sqarray = 1U << 16;     // 6.6
+inline constexpr std::uint32_t setup_hybrid_iopoll = 1U << 17;  // 6.13
 
 // What io_uring_setup reports back in Params::features.
 inline constexpr std::uint32_t feat_single_mmap = 1U << 0;      // 5.4

@@ -104,7 +104,11 @@ struct Sampler {
         return options.every != 0 && phase == Phase::idle && submitted >= due;
     }
     void take(abi::Op op, std::uint64_t submitted) noexcept;
-    void give(std::uint64_t token) noexcept;
+    // The token of the operation that was queued as number `at`, which may be the sample.
+    void name(std::uint64_t token, std::uint64_t at) noexcept {
+        if (phase == Phase::queued && at == place) sample.token = token;
+    }
+    void submit() noexcept;
     // Ends the sample and hands it to the caller.
     void finish(std::int32_t res) noexcept;
 };

@@ -49,6 +49,14 @@ enum class Mode : std::uint8_t {
     sqpoll,
 };
 
+// Whether transfers are waited for by an interrupt or looked for by polling.
+enum class Polling : std::uint8_t {
+    none,  // the device interrupts
+    busy,  // the CPU looks again and again (IORING_SETUP_IOPOLL, 5.1): least latency, and a core that is always busy
+    hybrid,  // it sleeps half of what a transfer usually takes, then looks (IORING_SETUP_HYBRID_IOPOLL, 6.13); asked of an
+             // older kernel: as busy, and Features says so
+};
+
 struct IoOptions {
     // Size of the SQ: how many operations one poll() can submit. 1 to 32768; the kernel rounds up to a power of two.
     std::uint32_t entries = 256;
@@ -62,6 +70,16 @@ struct IoOptions {
     // too. An operation on a FileSlot spares the kernel looking up and holding the file (some 10 to 30 ns). More than 0
     // needs Linux 5.15.
     std::uint32_t file_slots = 0;
+    // Not none: reads and writes of files in a FileSlot are polled where the file, open with O_DIRECT, lies on a device with
+    // poll queues; all else (other files, descriptors, other operations) works as ever, by a second ring behind this one Io.
+    // Whether a file can be polled is learnt from its first read and its first write after it came into the slot: what the
+    // kernel refuses to poll (EOPNOTSUPP) is done by the second ring, and Counters::polled and ::poll_refused tell. A device
+    // without poll queues is refused from Linux 6.12 on; an older kernel takes it and waits for its interrupts.
+    // In such an Io a poll() with transfers in flight enters the kernel, for that is where polling is done (in Mode::sqpoll
+    // its thread does it); open() into a slot and close() of one return false, and set_file() EBUSY, until the polled
+    // transfers on that slot have completed. It takes twice the descriptors and twice the arena's locked memory, and at
+    // most 32768 operations in flight.
+    Polling polling = Polling::none;
     // Latencies of one operation in so many, into the caller's histograms or hook; none unless asked for.
     Sampling sampling{};
     // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or more, and the CPU it is
@@ -103,19 +121,21 @@ struct OpenOptions {
 // What was asked of the kernel and what it gave. Fixed once create returned, but for `registered_ring`.
 struct Features {
     Mode mode = Mode::deferred;
-    std::uint32_t sq_entries = 0;         // after the kernel's rounding
-    std::uint32_t cq_entries = 0;         // operations that may be queued or in flight together
-    std::uint32_t setup_flags_asked = 0;  // IORING_SETUP_* of the first attempt
-    std::uint32_t setup_flags = 0;        // and of the one that the kernel took
-    std::uint32_t kernel_features = 0;    // IORING_FEAT_*
-    std::uint32_t last_op = 0;            // the newest opcode the kernel knows
-    bool single_issuer = false;           // the kernel itself refuses a second submitting thread (6.0)
-    bool deferred_taskrun = false;        // completions are posted only when the owner asks (6.1)
-    bool taskrun_flag = false;            // an idle poll() sees pending work without a system call (5.19)
-    bool no_sqarray = false;              // the SQ has no index array (6.6)
-    bool registered_ring = false;         // enters go through a registered ring fd (5.18); set by the first submission
-    std::uint32_t fixed_regions = 0;      // arena slices registered with this ring, each of at most 1 GiB
-    std::uint32_t file_slots = 0;         // FileSlots that may be used, 0 to file_slots - 1
+    std::uint32_t sq_entries = 0;          // after the kernel's rounding
+    std::uint32_t cq_entries = 0;          // operations that may be queued or in flight together
+    std::uint32_t setup_flags_asked = 0;   // IORING_SETUP_* of the first attempt
+    std::uint32_t setup_flags = 0;         // and of the one that the kernel took
+    std::uint32_t kernel_features = 0;     // IORING_FEAT_*
+    std::uint32_t last_op = 0;             // the newest opcode the kernel knows
+    bool single_issuer = false;            // the kernel itself refuses a second submitting thread (6.0)
+    bool deferred_taskrun = false;         // completions are posted only when the owner asks (6.1)
+    bool taskrun_flag = false;             // an idle poll() sees pending work without a system call (5.19)
+    bool no_sqarray = false;               // the SQ has no index array (6.6)
+    bool registered_ring = false;          // enters go through a registered ring fd (5.18); set by the first submission
+    std::uint32_t fixed_regions = 0;       // arena slices registered with this ring, each of at most 1 GiB
+    std::uint32_t file_slots = 0;          // FileSlots that may be used, 0 to file_slots - 1
+    Polling polling = Polling::none;       // what the kernel gave, not what was asked
+    std::uint32_t polled_setup_flags = 0;  // IORING_SETUP_* of the polled ring, with polling
 };
 
 // Exact counts since create. submitted == completed + Io::in_flight(), always (I1).
@@ -126,6 +146,8 @@ struct Counters {
     std::uint64_t queue_full = 0;        // calls that returned false
     std::uint64_t fixed = 0;             // reads and writes that went through registered memory
     std::uint64_t unregistered = 0;      // reads and writes that did not
+    std::uint64_t polled = 0;            // reads and writes completed by the polled ring (IoOptions::polling)
+    std::uint64_t poll_refused = 0;      // those that it refused, and that the second ring was given instead
     std::uint64_t retries = 0;           // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
     std::uint64_t overflow_flushes = 0;  // enters made because the kernel had flagged a CQ overflow
     std::uint64_t sqpoll_wakeups = 0;    // enters made to wake the SQPOLL thread

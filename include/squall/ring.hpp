@@ -18,6 +18,7 @@
 
 namespace squall::detail {
 
+class Pair;
 struct ArenaControl;
 
 // The producer's end of the SQ ring. Pointers that begin with k lead to memory the kernel shares; the rest is ours.
@@ -104,6 +105,14 @@ public:
     void hold() noexcept { stop_ = next_; }
     // The slot of the operation queued when the tail was `tail`, while the kernel has not consumed it.
     [[nodiscard]] const abi::SqeWords& queued(Tail tail) const noexcept { return ksqes_[index(tail) & mask_]; }
+
+    // For a pair of rings: any slot, by its place in the array; and room for one operation, in a slot of another queue.
+    [[nodiscard]] abi::SqeWords& at(std::size_t place) const noexcept { return ksqes_[place]; }
+    void borrow(const SubmissionQueue& other, std::size_t place) noexcept {
+        ksqes_ = other.ksqes_;
+        next_ = ksqes_ + place;
+        stop_ = next_ + 1;
+    }
     // Closes the queue and returns how many of the queued operations the kernel will never consume: with SQPOLL those it
     // was not shown yet, else also those it was shown and left.
     std::uint32_t close(Tail tail, bool sqpoll) noexcept {
@@ -183,6 +192,8 @@ public:
 
     // Io::set_file.
     Result<void> set_file(FileSlot slot, int fd);
+    // Whether the slot may be opened into or closed now: false is as false of has_room().
+    bool may_change(FileSlot slot) noexcept;
 
     [[nodiscard]] Completions poll() noexcept {
         if (state_ != State::ordinary) [[unlikely]]
@@ -204,7 +215,13 @@ public:
     [[nodiscard]] bool lending() const noexcept { return cq_.is_lent(); }
 
 private:
+    friend class Pair;
     Ring() = default;
+    enum class Role : std::uint8_t { alone, polled };
+    // The same as create, of options that were checked. A polled ring shares its companion's SQPOLL thread, if any.
+    static Result<Ring*> make(const IoOptions& options, Role role, const Ring* companion);
+    // One without a ring in the kernel, for a pair.
+    static Result<Ring*> make_blank();
 
     // I5: is there a reason to enter the kernel? Something queued, task work flagged, or an overflow to flush.
     [[nodiscard]] bool wants_kernel() const noexcept {
@@ -217,6 +234,16 @@ private:
         counters_.completed += count;
         return Completions(cq_, count, code);
     }
+
+    // Hands every completion that has arrived to `take`, and its slot back.
+    template <class Take>
+    void reap(Take take) noexcept {
+        const std::uint32_t count = cq_.ready();
+        if (count == 0) return;
+        counters_.completed += count;
+        for (const Completion& done : Completions(cq_, count, 0)) take(done);
+    }
+    int update_file(std::uint32_t place, int fd) noexcept;
 
     bool make_room(abi::Word op_fd) noexcept;
     int poll_slowly() noexcept;
@@ -232,7 +259,8 @@ private:
     int bind() noexcept;
     enum class Offer : bool { nothing, everything };
     int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
-    Result<void> set_up(const IoOptions& options);
+    int enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;  // not inlined
+    Result<void> set_up(const IoOptions& options, Role role, const Ring* companion);
     Result<void> map(const abi::Params& params);
     Result<void> check_operations();
     Result<void> register_arena(const BufferArena& arena);
@@ -253,7 +281,7 @@ private:
     enum class State : std::uint8_t {
         wiped,     // a forked child's copy (I10)
         ordinary,  // they may
-        watched,   // a sample is on its way
+        watched,   // a sample is on its way, or this is the front of a pair
     };
     State state_ = State::wiped;
     bool sqpoll_ = false;
@@ -275,6 +303,8 @@ private:
         std::size_t bytes = 0;
     };
     Sampler sampler_;
+    Pair* pair_ = nullptr;               // with IoOptions::polling; then this is its front
+    std::uint32_t* sq_array_ = nullptr;  // the SQ's index array, where it has one
     Mapping sq_ring_, cq_ring_, sqe_array_, path_array_;
 };
 static_assert(sizeof(Ring) <= Ring::page_bytes);

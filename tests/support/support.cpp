@@ -76,6 +76,12 @@ Io make_io(const IoOptions& options) {
     return std::move(io).value();
 }
 
+Io make_io(Kind kind, IoOptions options) {
+    options.mode = kind.mode;
+    options.polling = kind.polling;
+    return make_io(options);
+}
+
 BufferArena make_arena(const ArenaOptions& options) {
     auto arena = BufferArena::create(options);
     if (!arena) {
@@ -150,8 +156,11 @@ std::vector<std::byte> read_file(const std::string& path) {
     return {bytes.begin(), bytes.end()};
 }
 
-std::string name_of(Mode mode) {
-    return mode == Mode::deferred ? "deferred" : mode == Mode::plain ? "plain" : "sqpoll";
+std::string name_of(Kind kind) {
+    const char* const mode = kind.mode == Mode::deferred ? "deferred" : kind.mode == Mode::plain ? "plain" : "sqpoll";
+    return mode + std::string(kind.polling == Polling::none   ? ""
+                              : kind.polling == Polling::busy ? "_polling"
+                                                              : "_hybrid");
 }
 
 std::size_t descriptors_now() {

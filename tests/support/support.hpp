@@ -16,6 +16,21 @@
 
 namespace squall::test {
 
+// What a suite goes through: each Mode, alone and with polling.
+struct Kind {
+    constexpr Kind(Mode in_mode, Polling with = Polling::none) : mode(in_mode), polling(with) {}
+    Mode mode;
+    Polling polling;
+    operator Mode() const { return mode; }
+};
+inline constexpr Kind every_kind[] = {{Mode::deferred},
+                                      {Mode::plain},
+                                      {Mode::sqpoll},
+                                      {Mode::deferred, Polling::busy},
+                                      {Mode::plain, Polling::hybrid},
+                                      {Mode::sqpoll, Polling::busy}};
+std::string name_of(Kind kind);
+
 // A directory of its own, removed with all that is in it.
 class TempDir {
 public:
@@ -52,6 +67,7 @@ struct Pipe {
 
 // Ends the program with the message where the library refuses: for tests that are about something else.
 Io make_io(const IoOptions& options = {});
+Io make_io(Kind kind, IoOptions options);
 BufferArena make_arena(const ArenaOptions& options = {});
 
 // Parks until the operation just queued has completed, alone, and returns its result. `queued` must be true.
@@ -69,8 +85,6 @@ std::vector<std::byte> read_file(const std::string& path);
 
 // Calls of operator new since the program began, in all threads.
 std::uint64_t allocations_made();
-
-std::string name_of(Mode mode);
 
 // Descriptors that are open in this process.
 std::size_t descriptors_now();
