@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What a benchmark says about its own build, in the "context" of its JSON: report.py refuses to call a debug build's
+// What a benchmark says about its own build, in the "context" of its JSON: bench/report refuses to call a debug build's
 // figures squall's, and names the liburing that was measured beside it.
 #pragma once
 

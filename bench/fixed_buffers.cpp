@@ -2,7 +2,7 @@
 //
 // What registered (fixed) buffers are worth: random reads with the same memory registered and not, of ordinary and of
 // huge pages, at several sizes, out of the page cache or with O_DIRECT. One process is one round; bench/run makes the
-// rounds, several of them in changing order, and report.py compares. The target is opened for reading only.
+// rounds, several of them in changing order, and report/fixed_buffers.py compares. The target is opened for reading only.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

@@ -2,7 +2,7 @@
 //
 // NOPs through the real kernel, a batch at a time, with squall and, where it is to be had, with liburing in its best
 // configuration: what a ring costs when the operation itself costs nothing. Three ways of driving liburing are measured
-// and report.py takes the quickest. What the library costs without the kernel is own_cost.cpp's question.
+// and report/nop_cost.py takes the quickest. What the library costs without the kernel is own_cost.cpp's question.
 #include <cstdint>
 #include <cstring>
 #include <string>

@@ -3,7 +3,7 @@
 // What squall itself costs per operation: filling one SQE and reaping one CQE, with the kernel's side replaced by a
 // stand-in that consumes SQEs and posts CQEs in plain memory. `stand_in` measures the stand-in alone; what the others
 // take above that is the library's own. liburing, where it is to be had, runs over the same memory and the same
-// stand-in. What the kernel costs is nop_cost.cpp's question; subtracting and comparing is report.py's work.
+// stand-in. What the kernel costs is nop_cost.cpp's question; subtracting and comparing is report/own_cost.py's work.
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>

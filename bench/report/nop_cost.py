@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+#
+# NOPs through the kernel, against the quickest of the ways in which liburing can be driven.
+from sample import Answer, Sample, liburing_name, repetitions, warn_if_wandering
+
+# What squall promises of itself on an ordinary x86-64 machine: batch 32, squall over the quickest of liburing's ways.
+MAX = 0.94
+
+
+def answer(results, warnings):
+    found = Answer()
+    processes = repetitions(results)
+    rows = {name: Sample(process[name] for process in processes) for name in processes[0]}
+    peer = liburing_name(results[0]["context"])
+    found.say(f"ns per NOP through the kernel; {peer}'s quickest way, which is named")
+    found.say(f"{'batch':<7}{'squall':<16}{peer:<16}{'squall / ' + peer:<25}quickest way")
+    for batch in (1, 32, 128):
+        mine = rows[f"squall_poll/{batch}"]
+        ways = [name for name in rows if name.startswith("liburing_") and name.endswith(f"/{batch}")]
+        if not ways:
+            found.say(f"{batch:<7}{mine.text(1):<16}-")
+            continue
+        way = min(ways, key=lambda name: rows[name].median)
+        ratio = mine.over(rows[way])
+        called = way.split("/")[0].replace("liburing", "io_uring")
+        found.say(f"{batch:<7}{mine.text(1):<16}{rows[way].text(1):<16}{ratio.text(3):<25}{called}")
+        if batch == 32:
+            found.expect(f"batch 32: at most {MAX} of {peer}", f"{ratio.median:.3f}", ratio.median <= MAX)
+            found.sentence = f"{mine.median:.1f} ns per NOP, 32 at a time: {ratio.median:.2f} of {peer}"
+    for name, sample in rows.items():
+        way, batch = name.split("/")
+        if way.startswith("liburing_"):
+            labels = {"peer": peer, "way": way.replace("liburing", "io_uring")}
+        else:
+            labels = {"peer": "squall", "way": way.removeprefix("squall_")}
+        found.figure("time per NOP", "ns/op", "less", sample, **labels, batch=int(batch))
+    if not found.sentence:
+        found.sentence = f"{rows['squall_poll/32'].median:.1f} ns per NOP, 32 at a time; there is no liburing to compare with"
+    warn_if_wandering(rows.values(), warnings)
+    return found

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+#
+# The library's own cost per operation, the kernel's side replaced by memory, whose own time is taken off.
+from sample import Answer, Sample, liburing_name, repetitions, warn_if_wandering
+
+# What squall promises of itself on an ordinary x86-64 machine.
+MAX_NS = 2.2
+OPERATIONS = ("nop", "read", "read_fixed")
+
+
+def answer(results, warnings):
+    found = Answer()
+    processes = repetitions(results)
+    stand_in = Sample(process["stand_in"] for process in processes)
+    rows = {
+        name: Sample(process[name] - process["stand_in"] for process in processes)
+        for name in processes[0]
+        if name != "stand_in"
+    }
+    peer = liburing_name(results[0]["context"])
+    found.say(f"ns per operation, batches of 32, less the {stand_in.median:.2f} of the kernel's stand-in")
+    found.say(f"{'':<18} {'squall':<15}{peer:<15}squall / {peer}")
+    ratios = {}
+    for what in OPERATIONS:
+        called = what.replace("_", ", ")
+        mine, theirs = rows[f"squall_{what}"], rows.get(f"liburing_{what}")
+        ratios[what] = mine.over(theirs) if theirs else None
+        cells = [mine.text(), theirs.text() if theirs else "-", ratios[what].text() if theirs else "-"]
+        found.say(f"{called:<18} {cells[0]:<15}{cells[1]:<15}{cells[2]}")
+        found.expect(f"{called}: at most {MAX_NS} ns", f"{mine.median:.2f} ns", mine.median <= MAX_NS)
+        found.figure("cost", "ns/op", "less", mine, peer="squall", op=called)
+        if theirs:
+            found.figure("cost", "ns/op", "less", theirs, peer=peer, op=called)
+    found.figure("cost of the kernel's stand-in", "ns/op", None, stand_in)
+    warn_if_wandering(rows.values(), warnings)
+    found.sentence = f"{rows['squall_read'].median:.1f} ns per read, {rows['squall_read_fixed'].median:.1f} per fixed read"
+    if ratios["read"]:
+        found.sentence += f": {ratios['read'].median:.2f} and {ratios['read_fixed'].median:.2f} of {peer}"
+    return found
