@@ -4,7 +4,8 @@
 # Makes of what several processes of one benchmark wrote: tables of medians, a verdict in one sentence, and JSON of one
 # shape for all questions. What a question's figures mean is in the module of its name. bench/run runs this.
 #
-#   python3 bench/report answer QUESTION [--warnings FILE] [--json FILE] ... RESULT...
+#   python3 bench/report answer [--warnings FILE] [--json FILE] ... QUESTION RESULT...
+#   python3 bench/report compare A.json B.json [--fail-if-slower PERCENT]
 import argparse
 import importlib
 import json
@@ -12,6 +13,7 @@ import sys
 import textwrap
 from datetime import datetime, timezone
 
+from compare import compare
 from machine import facts
 from sample import Failure
 
@@ -29,7 +31,10 @@ def check_results(results, warnings):
 
 def load(path):
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise Failure(f"{path} is not JSON: {error}") from error
 
 
 def answer(options):
@@ -72,8 +77,24 @@ def answer(options):
     print(f"bench/run: {verdict}")
 
 
+def load_document(path):
+    document = load(path)
+    if not isinstance(document, dict) or not {"question", "figures", "machine"} <= document.keys():
+        raise Failure(f"{path} is not what bench/run --json writes")
+    return document
+
+
+def compare_files(options):
+    base, new = load_document(options.base), load_document(options.new)
+    for name, path, document in (("A", options.base, base), ("B", options.new, new)):
+        print(f"{name}         {path}: {document['command']}, {document['date']}")
+    verdict, is_within = compare(base, new, options.fail_if_slower, print)
+    print(f"bench/run: {verdict}")
+    sys.exit(0 if is_within else 1)
+
+
 def main():
-    parser = argparse.ArgumentParser(prog="bench/report")
+    parser = argparse.ArgumentParser(prog="bench/run")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("answer")
     command.add_argument("question")
@@ -84,6 +105,13 @@ def main():
     command.add_argument("--compiler", default="")
     command.add_argument("--target", help="the file or device that was read or written")
     command.set_defaults(run=answer)
+    command = commands.add_parser("compare")
+    command.add_argument("base", metavar="A.json")
+    command.add_argument("new", metavar="B.json")
+    command.add_argument(
+        "--fail-if-slower", type=float, metavar="PERCENT", help="exit code 1 where a figure that differs is worse by more"
+    )
+    command.set_defaults(run=compare_files)
     options = parser.parse_args()
     options.run(options)
 
@@ -92,4 +120,5 @@ try:
     main()
 except (Failure, OSError, ValueError, KeyError) as error:
     what = f"no {error}" if isinstance(error, KeyError) else error
-    sys.exit(f"bench/report: {what}")
+    print(f"bench/run: {what}", file=sys.stderr)
+    sys.exit(2)

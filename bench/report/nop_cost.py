@@ -14,7 +14,7 @@ def answer(results, warnings):
     peer = liburing_name(results[0]["context"])
     found.say(f"ns per NOP through the kernel; {peer}'s quickest way, which is named")
     found.say(f"{'batch':<7}{'squall':<16}{peer:<16}{'squall / ' + peer:<25}quickest way")
-    for batch in (1, 32, 128):
+    for batch in sorted(int(name.split("/")[1]) for name in rows if name.startswith("squall_poll/")):
         mine = rows[f"squall_poll/{batch}"]
         ways = [name for name in rows if name.startswith("liburing_") and name.endswith(f"/{batch}")]
         if not ways:
