@@ -40,7 +40,8 @@ byte_sizes() {
     bytes=()
     [[ $list =~ ^[0-9kKmM]+(,[0-9kKmM]+)*$ ]] || refuse "$option" "$list" 'sizes such as 4k,128k,1m, separated by commas'
     for size in ${list//,/ }; do
-        [[ $size =~ ^([1-9][0-9]{0,6})([kKmM]?)$ ]] || refuse "$option" "$size" 'a number of bytes, or one followed by k or m'
+        [[ $size =~ ^([1-9][0-9]{0,6})([kKmM]?)$ ]] ||
+            refuse "$option" "$size" 'a number of bytes, or one followed by k or m'
         case ${BASH_REMATCH[2]} in
             k | K) size_bytes=$((BASH_REMATCH[1] << 10)) ;;
             m | M) size_bytes=$((BASH_REMATCH[1] << 20)) ;;
@@ -139,5 +140,6 @@ make_target() {
         fi
     fi
     type=$(stat -f -c %T "$target")
-    [ -b "$target" ] || [[ $type != @(tmpfs|ramfs) ]] || warn "$target lies in memory ($type), so there is no device to be measured"
+    [ -b "$target" ] || [[ $type != @(tmpfs|ramfs) ]] ||
+        warn "$target lies in memory ($type), so there is no device to be measured"
 }

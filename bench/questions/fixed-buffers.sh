@@ -20,6 +20,8 @@ depth=64
 batch=
 sequential=
 seconds=0.15
+page_runs=('')
+for one in $([ "$quick" ] && echo 1 8 || echo 1 4 16 256); do page_runs+=("--depth $one --sizes 4k"); done
 
 check_options() {
     whole --span "$span" 16 65536

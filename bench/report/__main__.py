@@ -6,12 +6,14 @@
 #
 #   python3 bench/report answer [--warnings FILE] [--json FILE] ... QUESTION RESULT...
 #   python3 bench/report compare A.json B.json [--fail-if-slower PERCENT]
+#   python3 bench/report page [--command TEXT] [--failure TEXT] DIRECTORY JSON...
 import argparse
 import importlib
 import json
 import sys
 import textwrap
 from datetime import datetime, timezone
+from pathlib import Path
 
 from compare import compare
 from machine import facts
@@ -35,6 +37,16 @@ def load(path):
             return json.load(file)
         except ValueError as error:
             raise Failure(f"{path} is not JSON: {error}") from error
+
+
+def save(document, path):
+    with open(path, "w", encoding="utf-8") as out:
+        json.dump(document, out, indent=1, ensure_ascii=False)
+        out.write("\n")
+
+
+def now():
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def answer(options):
@@ -61,7 +73,7 @@ def answer(options):
         document = {
             "question": options.question,
             "command": options.command,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": now(),
             "machine": facts(options.compiler, options.target),
             "processes": len(results),
             "figures": found.figures,
@@ -70,18 +82,19 @@ def answer(options):
             "warnings": warnings,
             "verdict": verdict,
         }
-        with open(options.json, "w", encoding="utf-8") as out:
-            json.dump(document, out, indent=1, ensure_ascii=False)
-            out.write("\n")
+        save(document, options.json)
         print(f"JSON      {options.json}")
     print(f"bench/run: {verdict}")
 
 
-def load_document(path):
-    document = load(path)
+def check_document(document, path):
     if not isinstance(document, dict) or not {"question", "figures", "machine"} <= document.keys():
         raise Failure(f"{path} is not what bench/run --json writes")
     return document
+
+
+def load_document(path):
+    return check_document(load(path), path)
 
 
 def compare_files(options):
@@ -91,6 +104,28 @@ def compare_files(options):
     verdict, is_within = compare(base, new, options.fail_if_slower, print)
     print(f"bench/run: {verdict}")
     sys.exit(0 if is_within else 1)
+
+
+def write_page(options):
+    """Of results.json as written here before, or of several files that --json wrote."""
+    from page import judged, page  # with matplotlib, which nothing else needs
+
+    first = load(options.results[0])
+    if isinstance(first, dict) and "answers" in first:
+        results = first
+        for document in results["answers"]:
+            check_document(document, options.results[0])
+    else:
+        answers = [load_document(path) for path in options.results]
+        results = {"command": options.command, "date": now(), "failures": options.failure, "answers": answers}
+    directory = Path(options.directory)
+    directory.mkdir(exist_ok=True)
+    (directory / "index.html").write_text(page(results), encoding="utf-8")
+    save(results, directory / "results.json")
+    expectations = judged(results)
+    met = sum(entry["met"] for entry in expectations)
+    print(f"JSON      {directory / 'results.json'}")
+    print(f"bench/run: {directory / 'index.html'}: {met} of {len(expectations)} figures as expected")
 
 
 def main():
@@ -112,6 +147,12 @@ def main():
         "--fail-if-slower", type=float, metavar="PERCENT", help="exit code 1 where a figure that differs is worse by more"
     )
     command.set_defaults(run=compare_files)
+    command = commands.add_parser("page")
+    command.add_argument("directory")
+    command.add_argument("results", nargs="+")
+    command.add_argument("--command", default="", help="what made the results")
+    command.add_argument("--failure", action="append", default=[], help="what could not be measured, and why")
+    command.set_defaults(run=write_page)
     options = parser.parse_args()
     options.run(options)
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+#
+# Writes results as one HTML page that needs nothing beside it: verdicts first, then each question's plots and tables, the
+# machine, and the command that makes it again. What is plotted is said by the questions' modules, section by section.
+import base64
+import html
+import importlib
+
+from drawing import svg
+
+STYLE = """
+:root { color-scheme: light; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --good: #00664a; --bad: #a33a00; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 84rem; padding: 1.5rem clamp(0.9rem, 3vw, 2.5rem) 3rem;
+  background: #fff; color: var(--ink);
+  font: 1rem/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 0.2rem; }
+h2 { font-size: 1.3rem; margin: 2.6rem 0 0.3rem; padding-top: 0.9rem; border-top: 1px solid var(--line); }
+p { margin: 0.3rem 0 0.8rem; max-width: 46rem; }
+.soft, figcaption { color: var(--soft); }
+.soft { font-size: 0.92rem; }
+ul.verdicts { list-style: none; margin: 1rem 0; padding: 0; max-width: 60rem; }
+ul.verdicts li { display: flex; gap: 0.8rem; padding: 0.45rem 0; border-bottom: 1px solid var(--line); }
+ul.verdicts b { flex: 0 0 1.4rem; text-align: center; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+a { color: #0b57a4; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22.5rem), 1fr)); gap: 1.8rem 1.6rem;
+  margin: 0.9rem 0 1.6rem; align-items: start; }
+figure { margin: 0; }
+h3 { font-size: 1.1rem; margin: 1.6rem 0 0; }
+figure h4 { font-size: 0.95rem; margin: 0 0 0.4rem; }
+figure img { display: block; width: 100%; max-width: 27rem; height: auto; }
+figcaption { font-size: 0.88rem; line-height: 1.4; margin-top: 0.3rem; max-width: 27rem; }
+pre { overflow-x: auto; font: 0.8rem/1.4 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; background: #f6f8fa;
+  padding: 0.8rem 1rem; border-radius: 6px; margin: 0.5rem 0; }
+summary { cursor: pointer; font-weight: 600; margin: 0.6rem 0; }
+table { border-collapse: collapse; font-size: 0.92rem; }
+th, td { text-align: left; vertical-align: top; padding: 0.28rem 1rem 0.28rem 0; border-bottom: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+th { font-weight: 600; white-space: nowrap; }
+ul.plain { padding-left: 1.1rem; margin: 0.3rem 0 0.8rem; max-width: 60rem; }
+@media (max-width: 40rem) { th { white-space: normal; min-width: 6.5rem; } pre { font-size: 0.72rem; } }
+@media print { details > * { display: block; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+"""
+
+
+def text(value):
+    return html.escape(str(value))
+
+
+def figure_html(plot):
+    data = base64.b64encode(svg(plot).encode()).decode()
+    names = ", ".join(series.name for series in plot.series)
+    alt = f"{plot.title}: {plot.y} {'by ' + plot.x if plot.x else ''} of {names}. {plot.caption}"
+    return (
+        f'<figure><h4>{text(plot.title)}</h4><img alt="{text(alt)}" src="data:image/svg+xml;base64,{data}">'
+        f"<figcaption>{text(plot.caption)}</figcaption></figure>"
+    )
+
+
+def mark(document):
+    if not document["expectations"]:
+        return '<b aria-hidden="true">&middot;</b>'
+    if all(entry["met"] for entry in document["expectations"]):
+        return '<b class="good" title="as expected">&#10003;</b>'
+    return '<b class="bad" title="not as expected">&#10007;</b>'
+
+
+def section_html(section, anchor):
+    yield f'<h2 id="{anchor}">{text(section.title)}</h2><p>{text(section.lead)}</p>'
+    for heading, plots in section.groups:
+        if heading:
+            yield f"<h3>{text(heading)}</h3>"
+        yield '<div class="plots">'
+        yield from map(figure_html, plots)
+        yield "</div>"
+    first = section.documents[0]
+    if first["expectations"]:
+        yield "<table><tr><th>expected</th><th>found</th><th></th></tr>"
+        for entry in first["expectations"]:
+            verdict = '<span class="good">met</span>' if entry["met"] else '<span class="bad">not met</span>'
+            yield f"<tr><td>{text(entry['rule'])}</td><td>{text(entry['found'])}</td><td>{verdict}</td></tr>"
+        yield "</table>"
+    for document in section.documents:
+        is_open = " open" if document is first else ""
+        yield f"<details{is_open}><summary>{text(document['command'])}</summary>"
+        if document["warnings"]:
+            lines = "".join(f"<li>Warning: {text(line)}</li>" for line in document["warnings"])
+            yield f'<ul class="plain">{lines}</ul>'
+        yield f"<pre>{text(chr(10).join(document['table']))}</pre></details>"
+
+
+def machine_html(documents):
+    facts = {}
+    for document in documents:
+        facts |= document["machine"]
+    yield '<h2 id="machine">The machine</h2><table>'
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = "; ".join(f"{part}: {what}" for part, what in value.items())
+        yield f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>"
+    yield "</table>"
+
+
+def judged(results):
+    """The expectations of all questions, each question's first answer standing for it."""
+    first = {document["question"]: document for document in reversed(results["answers"])}
+    return [entry for document in first.values() for entry in document["expectations"]]
+
+
+def page(results):
+    """The page of what bench/run --report gathered: {command, date, answers, failures}."""
+    by_question = {}
+    for document in results["answers"]:
+        by_question.setdefault(document["question"], []).append(document)
+    sections = {
+        question: importlib.import_module(question.replace("-", "_")).section(documents)
+        for question, documents in by_question.items()
+    }
+    machine = results["answers"][0]["machine"]
+    expectations = judged(results)
+    met = sum(entry["met"] for entry in expectations)
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>squall: what was measured</title>',
+        f"<style>{STYLE}</style></head><body>",
+        "<h1>squall: what was measured</h1>",
+        f'<p class="soft">{text(machine["kernel"])}, {text(machine["CPUs"])} CPUs ({text(machine["CPU"])}),'
+        f' {text(results["date"].replace("T", " ").replace("+00:00", " UTC"))}</p>',
+        f"<p>Of what squall promises of itself, {met} of {len(expectations)} figures came out <b>as expected</b> on"
+        ' <a href="#machine">this machine</a>. In the plots a point or bar is the median over processes, and its error bar'
+        " goes from the lowest process to the highest.</p>",
+        '<ul class="verdicts">',
+    ]
+    for question, section in sections.items():
+        document = section.documents[0]
+        parts.append(f'<li>{mark(document)}<span><a href="#{question}">{text(section.title)}</a>:'
+                     f" {text(document['verdict'])}</span></li>")
+    for failure in results["failures"]:
+        parts.append(f'<li><b class="bad">!</b><span>Not measured: {text(failure)}</span></li>')
+    parts.append("</ul>")
+    for question, section in sections.items():
+        parts.extend(section_html(section, question))
+    parts.extend(machine_html(results["answers"]))
+    parts.append(
+        '<h2 id="again">Once more</h2><p>This page was made by the command below, and everything that was measured is in'
+        ' <a href="results.json">results.json</a> beside it: <code>bench/run --report DIR --from results.json</code> draws'
+        f" the page from it again.</p><pre>{text(results['command'])}</pre></body></html>\n"
+    )
+    return "\n".join(parts)
