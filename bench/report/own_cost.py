@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
 # The library's own cost per operation, the kernel's side replaced by memory, whose own time is taken off.
-from plot import Figures, Plot, Section, Series
 from sample import Answer, Sample, liburing_name, repetitions, warn_if_wandering
 
 # What squall promises of itself on an ordinary x86-64 machine.
@@ -38,15 +37,3 @@ def answer(results, warnings):
     if ratios["read"]:
         found.sentence += f": {ratios['read'].median:.2f} and {ratios['read_fixed'].median:.2f} of {peer}"
     return found
-
-
-def section(documents):
-    figures = Figures(documents)
-    series = [
-        Series(peer, peer, [(called, sample) for called, sample in figures.samples("cost", "op", peer=peer).items()])
-        for peer in figures.labels("cost", "peer")
-    ]
-    caption = "Filling one SQE and reaping one CQE, 32 at a time, the kernel replaced by a stand-in in memory and taken off."
-    plots = [Plot("Own cost per operation", caption, "", "ns per operation, less is better", series, kind="bars")]
-    lead = "What the library adds to an operation when the kernel's side of the ring costs nothing."
-    return Section("The library's own cost", lead, documents, [("", plots)])

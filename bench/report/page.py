@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 #
 # Writes results as one HTML page that needs nothing beside it: verdicts first, then each question's plots and tables, the
-# machine, and the command that makes it again. What is plotted is said by the questions' modules, section by section.
+# machine, and the command that makes it again. What is plotted is said by sections/NAME.py, question by question.
 import base64
 import html
-import importlib
+import importlib.util
 
 from drawing import svg
+from plot import Section
 
 STYLE = """
 :root { color-scheme: light; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --good: #00664a; --bad: #a33a00; }
@@ -108,15 +109,19 @@ def judged(results):
     return [entry for document in first.values() for entry in document["expectations"]]
 
 
+def section_of(question, documents):
+    name = f"sections.{question.replace('-', '_')}"
+    if importlib.util.find_spec(name):
+        return importlib.import_module(name).section(documents)
+    return Section(question, "Tables alone.", documents, [])
+
+
 def page(results):
     """The page of what bench/run --report gathered: {command, date, answers, failures}."""
     by_question = {}
     for document in results["answers"]:
         by_question.setdefault(document["question"], []).append(document)
-    sections = {
-        question: importlib.import_module(question.replace("-", "_")).section(documents)
-        for question, documents in by_question.items()
-    }
+    sections = {question: section_of(question, documents) for question, documents in by_question.items()}
     machine = results["answers"][0]["machine"]
     expectations = judged(results)
     met = sum(entry["met"] for entry in expectations)

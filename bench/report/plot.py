@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# What a question's module says of a plot: series of samples, the words of its axes, and a caption that tells what one
+# What a question's section says of a plot: series of samples, the words of its axes, and a caption that tells what one
 # sees. How it looks is drawing.py's business.
 from dataclasses import dataclass
 
@@ -61,4 +61,3 @@ class Figures:
         return list(dict.fromkeys(
             figure["labels"][label] for figure in self.all if figure["name"] == name and label in figure["labels"]
         ))
-
