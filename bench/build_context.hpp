@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What a benchmark says about its own build, in the "context" of its JSON: bench/report refuses to call a debug build's
-// figures squall's, and names the liburing that was measured beside it.
+// figures squall's, and names the liburing that was measured beside it. And the main() of those that have no options of
+// their own.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -18,6 +19,14 @@ inline void add_build_context() {
 #ifdef SQUALL_BENCH_LIBURING
     benchmark::AddCustomContext("liburing_version", SQUALL_BENCH_LIBURING);
 #endif
+}
+
+inline int run(int count, char** arguments) {
+    benchmark::Initialize(&count, arguments);
+    if (benchmark::ReportUnrecognizedArguments(count, arguments)) return 2;
+    add_build_context();
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
 }
 
 }  // namespace squall_bench

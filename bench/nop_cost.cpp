@@ -136,10 +136,4 @@ BENCHMARK(liburing_submit_and_get_events)->Arg(1)->Arg(32)->Arg(128)->MinTime(0.
 BENCHMARK(liburing_submit_and_wait)->Arg(1)->Arg(32)->Arg(128)->MinTime(0.02)->Repetitions(9);
 #endif
 
-int main(int count, char** arguments) {
-    benchmark::Initialize(&count, arguments);
-    if (benchmark::ReportUnrecognizedArguments(count, arguments)) return 2;
-    squall_bench::add_build_context();
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
-}
+int main(int count, char** arguments) { return squall_bench::run(count, arguments); }

@@ -5,21 +5,16 @@
 // take above that is the library's own. liburing, where it is to be had, runs over the same memory and the same
 // stand-in. What the kernel costs is nop_cost.cpp's question; subtracting and comparing is report/own_cost.py's work.
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <span>
 #include <utility>
 
 #include <benchmark/benchmark.h>
 
 #include "build_context.hpp"
 #include "squall/squall.hpp"
+#include "stand_in.hpp"
 #include "sys.hpp"
 
 #ifdef SQUALL_BENCH_LIBURING
@@ -30,107 +25,15 @@ namespace {
 
 namespace abi = squall::abi;
 namespace sys = squall::sys;
+using squall::stand_in::cq_size;
+using squall::stand_in::ring_fd;
+using squall::stand_in::ring_memory;
+using squall::stand_in::RingMemory;
+using squall::stand_in::sq_size;
+using squall::stand_in::sqe_memory;
 
-constexpr std::uint32_t sq_size = 256;
-constexpr std::uint32_t cq_size = 2 * sq_size;
 constexpr std::uint32_t batch = 32;
 constexpr std::size_t block_bytes = 4096;
-
-// No real descriptor has this number, so nothing that is meant for the stand-in can reach the kernel by mistake.
-constexpr int ring_fd = 0x51a11;
-
-// What the two sides share, laid out as the kernel does it (struct io_rings): all the words that move on one line.
-struct RingMemory {
-    std::uint32_t sq_head, sq_tail, cq_head, cq_tail;
-    std::uint32_t sq_mask, cq_mask, sq_entries, cq_entries;
-    std::uint32_t sq_dropped, sq_flags, cq_flags, cq_overflow;
-    alignas(64) squall::Completion cqes[cq_size];
-};
-
-// Of the one ring that is alive at a time; noted by mmap.
-RingMemory* ring_memory = nullptr;
-abi::Sqe* sqe_memory = nullptr;
-
-long real_call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-               std::uintptr_t f) noexcept {
-    const long result = ::syscall(number, a, b, c, d, e, f);
-    return result == -1 ? -errno : result;
-}
-
-long set_up(std::uint32_t entries, abi::Params& params) noexcept {
-    if (entries != sq_size || params.cq_entries != cq_size) return -EINVAL;
-    params.sq_entries = sq_size;
-    params.features = abi::feat_single_mmap | abi::feat_nodrop | abi::feat_submit_stable | abi::feat_ext_arg;
-    params.sq_off.head = offsetof(RingMemory, sq_head);
-    params.sq_off.tail = offsetof(RingMemory, sq_tail);
-    params.sq_off.ring_mask = offsetof(RingMemory, sq_mask);
-    params.sq_off.ring_entries = offsetof(RingMemory, sq_entries);
-    params.sq_off.flags = offsetof(RingMemory, sq_flags);
-    params.cq_off.head = offsetof(RingMemory, cq_head);
-    params.cq_off.tail = offsetof(RingMemory, cq_tail);
-    params.cq_off.ring_mask = offsetof(RingMemory, cq_mask);
-    params.cq_off.ring_entries = offsetof(RingMemory, cq_entries);
-    params.cq_off.cqes = offsetof(RingMemory, cqes);
-    return ring_fd;
-}
-
-long map(std::size_t bytes, std::uint64_t offset) noexcept {
-    const long at = real_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
-                              static_cast<std::uintptr_t>(-1), 0);
-    if (sys::is_error(at)) return at;
-    void* const memory = reinterpret_cast<void*>(at);
-    if (offset == abi::off_sqes)
-        sqe_memory = static_cast<abi::Sqe*>(memory);
-    else
-        ring_memory = static_cast<RingMemory*>(memory);
-    if (offset == abi::off_sq_ring) {
-        ring_memory->sq_entries = sq_size;
-        ring_memory->sq_mask = sq_size - 1;
-        ring_memory->cq_entries = cq_size;
-        ring_memory->cq_mask = cq_size - 1;
-    }
-    return at;
-}
-
-long answer_register(std::uint32_t code, void* arg) noexcept {
-    if (code == abi::register_probe) {
-        auto* const probe = static_cast<abi::Probe*>(arg);
-        probe->last_op = 63;
-        for (abi::ProbeOp& op : probe->ops) op.flags = abi::op_supported;
-    }
-    if (code == abi::register_ring_fds) return 1;
-    return 0;
-}
-
-// The kernel's part of an enter, and no more: every SQE becomes a CQE whose result says that all its bytes moved.
-long consume(std::uint32_t count) noexcept {
-    RingMemory& ring = *ring_memory;
-    const std::uint32_t sq_head = ring.sq_head;
-    const std::uint32_t cq_tail = ring.cq_tail;
-    for (std::uint32_t i = 0; i < count; ++i) {
-        const abi::Sqe& sqe = sqe_memory[(sq_head + i) & (sq_size - 1)];
-        ring.cqes[(cq_tail + i) & (cq_size - 1)] = {sqe.user_data, static_cast<std::int32_t>(sqe.len), 0};
-    }
-    squall::detail::store_release(&ring.sq_head, sq_head + count);
-    squall::detail::store_release(&ring.cq_tail, cq_tail + count);
-    return count;
-}
-
-// Answers in the kernel's place, through the seam of lib/sys.hpp.
-[[gnu::noinline]] long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
-                              std::uintptr_t e, std::uintptr_t f) noexcept {
-    if (number == sys::nr_io_uring_enter) [[likely]]
-        return consume(static_cast<std::uint32_t>(b));
-    const auto is_ring = [](std::uintptr_t word) { return static_cast<int>(word) == ring_fd; };
-    if (number == sys::nr_io_uring_setup)
-        return set_up(static_cast<std::uint32_t>(a), *reinterpret_cast<abi::Params*>(b));
-    if (number == sys::nr_io_uring_register)
-        return answer_register(static_cast<std::uint32_t>(b), reinterpret_cast<void*>(c));
-    if (number == SYS_mmap && is_ring(e)) return map(b, f);
-    if (number == SYS_close && is_ring(a)) return 0;
-    return real_call(number, a, b, c, d, e, f);
-}
-[[maybe_unused]] const sys::Replacement installed = sys::replacement = &answer;
 
 // Every benchmark below does the same per operation: token and offset follow from its number, and both fields
 // of its completion are read. Unless the sums come out, no operation was lost or mixed up and the figure is void.
@@ -312,10 +215,4 @@ BENCHMARK(liburing_read)->MinTime(0.02)->Repetitions(9);
 BENCHMARK(liburing_read_fixed)->MinTime(0.02)->Repetitions(9);
 #endif
 
-int main(int count, char** arguments) {
-    benchmark::Initialize(&count, arguments);
-    if (benchmark::ReportUnrecognizedArguments(count, arguments)) return 2;
-    squall_bench::add_build_context();
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
-}
+int main(int count, char** arguments) { return squall_bench::run(count, arguments); }
