@@ -25,7 +25,8 @@ def check_results(results, warnings):
         raise Failure("there is no result to report")
     for result in results:
         for run in result.get("benchmarks", []):
-            if run.get("error_occurred"):
+            # What a machine cannot do is for the question's module to tell.
+            if run.get("error_occurred") and not run["error_message"].startswith("skipped: "):
                 raise Failure(f"{run['name']}: {run['error_message']}")
     if results[0]["context"].get("squall_optimized") != "yes":
         warnings.append("this is a debug build: its figures are not squall's")
