@@ -4,13 +4,10 @@
 // huge pages, at several sizes, out of the page cache or with O_DIRECT. One process is one round; bench/run makes the
 // rounds, several of them in changing order, and report/fixed_buffers.py compares. The target is opened for reading only.
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -23,7 +20,6 @@
 #include <fstream>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <random>
 #include <span>
@@ -36,11 +32,14 @@
 
 #include "build_context.hpp"
 #include "squall/squall.hpp"
+#include "target.hpp"
 
 namespace {
 
-constexpr std::uint64_t mebibyte = 1 << 20;
-constexpr int exit_no_direct = 3;  // bench/run goes on without O_DIRECT
+using squall_bench::exit_not_here;  // bench/run goes on without O_DIRECT
+using squall_bench::give_up;
+using squall_bench::mebibyte;
+using squall_bench::warn;
 
 struct Settings {
     std::string target;
@@ -56,42 +55,6 @@ struct Settings {
 };
 Settings settings;
 
-[[noreturn]] void give_up(const std::string& why, int code = 1) {
-    std::fprintf(stderr, "error: %s\n", why.c_str());
-    std::exit(code);
-}
-
-void warn(const std::string& what) { std::fprintf(stderr, "warning: %s\n", what.c_str()); }
-
-// A small generator with no state beside one word, so that drawing an offset costs next to nothing (splitmix64).
-std::uint64_t scramble(std::uint64_t number) {
-    number += 0x9e3779b97f4a7c15;
-    number = (number ^ (number >> 30)) * 0xbf58476d1ce4e5b9;
-    number = (number ^ (number >> 27)) * 0x94d049bb133111eb;
-    return number ^ (number >> 31);
-}
-
-// --- The file ---------------------------------------------------------------------------------------------------------
-
-// Every eight bytes differ from all others of the file, so that a read from the wrong place cannot look right, and no
-// file system can store them as a hole or compress them.
-void make_file(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) give_up("cannot make " + path + ": " + std::strerror(errno));
-    std::vector<std::uint64_t> piece(mebibyte / sizeof(std::uint64_t));
-    for (std::uint64_t at = 0; at < settings.span_mib * mebibyte; at += mebibyte) {
-        for (std::size_t i = 0; i < piece.size(); ++i) piece[i] = scramble(at + i);
-        for (std::uint64_t done = 0; done < mebibyte;) {
-            const ssize_t wrote = ::pwrite(fd, reinterpret_cast<const char*>(piece.data()) + done, mebibyte - done,
-                                           static_cast<off_t>(at + done));
-            if (wrote < 0 && errno != EINTR) give_up("cannot write " + path + ": " + std::strerror(errno));
-            if (wrote > 0) done += static_cast<std::uint64_t>(wrote);
-        }
-    }
-    if (::fsync(fd) < 0) give_up("fsync of " + path + ": " + std::strerror(errno));
-    ::close(fd);
-}
-
 struct Target {
     int fd = -1;
     std::uint64_t bytes = 0;  // how much of it is read: a multiple of 1 MiB
@@ -105,86 +68,34 @@ void open_target() {
     io->open(settings.target.c_str(), {.read = true, .direct = settings.direct}, 0);
     for (const squall::Completion& completion : io->park()) {
         if (completion.res == -EINVAL && settings.direct)
-            give_up("the file system of " + settings.target + " has no O_DIRECT", exit_no_direct);
+            give_up("the file system of " + settings.target + " has no O_DIRECT", exit_not_here);
         if (!completion.ok()) give_up("cannot open " + settings.target + ": " + completion.error().message());
         target.fd = completion.res;
     }
-    const off_t end = ::lseek(target.fd, 0, SEEK_END);
-    if (end < 0) give_up("cannot tell the size of " + settings.target + ": " + std::strerror(errno));
-    target.bytes = std::min(static_cast<std::uint64_t>(end) / mebibyte, settings.span_mib) * mebibyte;
     const std::uint64_t largest = *std::max_element(settings.sizes.begin(), settings.sizes.end());
-    if (target.bytes < 16 * largest)
-        give_up(settings.target + " is too small for random reads of " + std::to_string(largest) + " bytes: at least " +
-                std::to_string(16 * largest) + " are needed");
+    target.bytes = squall_bench::usable_bytes(target.fd, settings.target, settings.span_mib * mebibyte, largest);
     if (!settings.direct) return;
     const auto alignment = squall::direct_io_alignment(target.fd);
-    if (!alignment) give_up(alignment.error().message(), exit_no_direct);
+    if (!alignment) give_up(alignment.error().message(), exit_not_here);
     for (const std::uint64_t size : settings.sizes)
         if (size % alignment->offset != 0)
             give_up("a read of " + std::to_string(size) + " bytes breaks the alignment of " +
                     std::to_string(alignment->offset) + " that O_DIRECT on " + settings.target + " asks for");
 }
 
-// The target's pages in the page cache. How they came there matters: what random reads brought in lies about page by
-// page, while a file that was read or written from end to end may lie in larger pieces (large folios), which are quicker
-// to find and to copy, so that there is less to save.
-class PageCache {
-public:
-    PageCache()
-        : mapped_(::mmap(nullptr, target.bytes, PROT_READ, MAP_SHARED, target.fd, 0)),
-          page_bytes_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
-          pages_(target.bytes / page_bytes_) {
-        if (mapped_ == MAP_FAILED) give_up("cannot map " + settings.target + ": " + std::strerror(errno));
-    }
-    PageCache(const PageCache&) = delete;
-    PageCache& operator=(const PageCache&) = delete;
-    ~PageCache() { ::munmap(mapped_, target.bytes); }
+std::optional<squall_bench::PageCache> page_cache;  // for reads out of it
+std::uint64_t cache_filled_for = 0;                 // bytes per read
 
-    // Fills it, from nothing, as random reads of this size would; the first time for a size. Then sees to it that all of
-    // the target is still there, since a machine may take pages away at any time.
-    void fill(std::uint64_t size) {
-        if (std::exchange(filled_by_, size) != size) {
-            ::posix_fadvise(target.fd, 0, 0, POSIX_FADV_DONTNEED);
-            if (!settings.sequential) ask_in_random_order(size);
-            for (std::uint64_t at = 0; at < target.bytes; at += mebibyte) read(at, mebibyte);
-        }
-        look();
-        for (std::size_t page = 0; page < pages_.size(); ++page)
-            if (!is_resident(pages_[page])) read(page * page_bytes_, page_bytes_);
+// From nothing, the first time for a size.
+void fill_page_cache(std::uint64_t size) {
+    if (std::exchange(cache_filled_for, size) != size) {
+        if (settings.sequential)
+            page_cache->fill_from_end_to_end();
+        else
+            page_cache->fill_at_random(size, settings.round);
     }
-    double resident_share() {
-        look();
-        return static_cast<double>(std::count_if(pages_.begin(), pages_.end(), is_resident)) /
-               static_cast<double>(pages_.size());
-    }
-
-private:
-    static bool is_resident(unsigned char page) { return (page & 1) != 0; }
-    // Of a file that is neither this user's nor his to write, mincore(2) says that all of it is there.
-    void look() {
-        if (::mincore(mapped_, target.bytes, pages_.data()) < 0)
-            give_up(std::string("mincore: ") + std::strerror(errno));
-    }
-    // Starts the reads and does not wait for them, so that many are under way.
-    static void ask_in_random_order(std::uint64_t size) {
-        std::vector<std::uint64_t> places(target.bytes / size);
-        std::iota(places.begin(), places.end(), std::uint64_t{0});
-        std::shuffle(places.begin(), places.end(), std::mt19937_64(settings.round));
-        for (const std::uint64_t place : places)
-            ::posix_fadvise(target.fd, static_cast<off_t>(place * size), static_cast<off_t>(size), POSIX_FADV_WILLNEED);
-    }
-    void read(std::uint64_t at, std::uint64_t bytes) {
-        if (::pread(target.fd, bytes_.data(), bytes, static_cast<off_t>(at)) < 0)
-            give_up("cannot read " + settings.target + ": " + std::strerror(errno));
-    }
-
-    void* mapped_;
-    std::uint64_t page_bytes_;
-    std::vector<unsigned char> pages_;
-    std::uint64_t filled_by_ = 0;
-    std::vector<char> bytes_ = std::vector<char>(mebibyte);
-};
-std::optional<PageCache> page_cache;  // for reads out of it
+    page_cache->top_up();
+}
 
 // --- Reading it -------------------------------------------------------------------------------------------------------
 
@@ -209,8 +120,7 @@ public:
             if (!reap(io_.park(), completed)) return false;
         for (std::uint64_t i = 0; i < settings.batch; ++i) {
             const std::uint32_t slot = take();
-            // The high half of a product maps the number to [0, places) without a division.
-            offset_of_[slot] = (((scramble(drawn_++) >> 32) * places_) >> 32) * size_;
+            offset_of_[slot] = squall_bench::random_place(drawn_++, places_) * size_;
             if (!io_.read(target.fd, buffer(slot), offset_of_[slot], slot)) [[unlikely]] {
                 failure_ = "the ring has no room for another read";
                 return false;
@@ -334,7 +244,7 @@ void measure(benchmark::State& state, Configuration& configuration) {
             return state.SkipWithError(wrong.c_str());
         configuration.verified = true;
     }
-    if (page_cache) page_cache->fill(configuration.size);
+    if (page_cache) fill_page_cache(configuration.size);
     bool well = true;
     for (std::uint64_t queued = 0; queued + settings.batch <= settings.depth; queued += settings.batch)
         well = well && reader.turn();
@@ -373,7 +283,7 @@ void measure_all() {
     if (settings.direct)
         ::posix_fadvise(target.fd, 0, 0, POSIX_FADV_DONTNEED);
     else
-        page_cache.emplace();
+        page_cache.emplace(target.fd, settings.target, target.bytes);
 
     const std::uint64_t largest = *std::max_element(settings.sizes.begin(), settings.sizes.end());
     auto base =
@@ -477,7 +387,7 @@ int main(int count, char** arguments) {
     benchmark::Initialize(&count, arguments);
     parse_options(count, arguments);
     if (!settings.make.empty()) {
-        make_file(settings.make);
+        squall_bench::make_file(settings.make, settings.span_mib * mebibyte);
         return 0;
     }
     squall_bench::add_build_context();
