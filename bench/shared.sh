@@ -120,18 +120,23 @@ measure_rounds() {
     done
 }
 
-# make_target COMMAND...: unless there is a target, makes a directory of our own, removed at the end, and a file in it, by
-# COMMAND, which is given the name in --make=.
+# make_own_dir: a directory of our own, removed at the end, in --dir or where there is a disk.
 own_dir=
+make_own_dir() {
+    if ! [ "$dir" ]; then
+        for dir in "${TMPDIR:-/var/tmp}" /var/tmp "$root/build"; do
+            [ -w "$dir" ] && [[ $(stat -f -c %T "$dir") != @(tmpfs|ramfs) ]] && break
+        done
+    fi
+    own_dir=$(mktemp -d "$dir/squall-bench-XXXXXX") || die "cannot make a directory in $dir"
+}
+
+# make_target COMMAND...: unless there is a target, makes a file in a directory of our own, by COMMAND, which is given the
+# name in --make=.
 make_target() {
     local type
     if ! [ "$target" ]; then
-        if ! [ "$dir" ]; then
-            for dir in "${TMPDIR:-/var/tmp}" /var/tmp "$root/build"; do
-                [ -w "$dir" ] && [[ $(stat -f -c %T "$dir") != @(tmpfs|ramfs) ]] && break
-            done
-        fi
-        own_dir=$(mktemp -d "$dir/squall-bench-XXXXXX") || die "cannot make a directory in $dir"
+        make_own_dir
         target=$own_dir/file
         echo "== making a file of $span MiB in $own_dir ($(stat -f -c %T "$own_dir"))"
         if ! in_background "$@" "--make=$target" 2>"$scratch/errors"; then
