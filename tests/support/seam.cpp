@@ -17,6 +17,7 @@ namespace {
 std::array<std::atomic<std::uint64_t>, 1024> counts;
 std::atomic<std::uint64_t> mapped{0};
 Intercept::Answer* current = nullptr;
+Witness::Sees* witness = nullptr;
 
 }  // namespace
 
@@ -46,6 +47,13 @@ Intercept::~Intercept() {
     current = nullptr;
 }
 
+Witness::Witness(Sees sees) { witness = new Sees(std::move(sees)); }
+
+Witness::~Witness() {
+    delete witness;
+    witness = nullptr;
+}
+
 Intercept::Answer refuse(long number, long result, int times) {
     return [number, result, left = times](Call& call) mutable -> std::optional<long> {
         if (call.number != number || left == 0) return std::nullopt;
@@ -60,9 +68,11 @@ long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, s
             std::uintptr_t f) noexcept {
     counts[static_cast<std::size_t>(number)].fetch_add(1, std::memory_order_relaxed);
     Call made{number, {a, b, c, d, e, f}};
-    if (current)
-        if (const auto given = (*current)(made)) return *given;
-    return real(made);
+    std::optional<long> given;
+    if (current) given = (*current)(made);
+    const long result = given ? *given : real(made);
+    if (witness) (*witness)(made, result);
+    return result;
 }
 
 // Before main(), and so before any ring.

@@ -42,6 +42,16 @@ public:
     Intercept& operator=(const Intercept&) = delete;
 };
 
+// While it lives, `sees` is shown every call and its answer, whoever answered. One at a time, as above.
+class Witness {
+public:
+    using Sees = std::function<void(const Call&, long)>;
+    explicit Witness(Sees sees);
+    ~Witness();
+    Witness(const Witness&) = delete;
+    Witness& operator=(const Witness&) = delete;
+};
+
 // Answers the next `times` calls of `number` with `result`, which are not made; then the kernel is asked again.
 Intercept::Answer refuse(long number, long result, int times = 1 << 30);
 

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT
+//
+// Making a ring, call by call: what is asked of the kernel, in which order and with which arguments, what is made of its
+// answers, and that unmaking it undoes exactly that. The kernel is user_kernel.hpp's; what real ones refuse is
+// refusal_test.cpp's.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "support.hpp"
+#include "trace.hpp"
+#include "user_kernel.hpp"
+
+namespace squall {
+namespace {
+
+using namespace test;
+using namespace std::chrono_literals;
+
+constexpr std::uint32_t always = abi::setup_cqsize | abi::setup_clamp | abi::setup_r_disabled;
+constexpr std::uint32_t deferred =
+    abi::setup_single_issuer | abi::setup_defer_taskrun | abi::setup_taskrun_flag | abi::setup_submit_all;
+constexpr std::uint32_t sqpoll = abi::setup_sqpoll | abi::setup_single_issuer | abi::setup_submit_all;
+
+std::vector<std::uint32_t> flags_tried(const UserKernel& kernel) {
+    std::vector<std::uint32_t> flags;
+    for (const abi::Params& params : kernel.setups) flags.push_back(params.flags);
+    return flags;
+}
+
+TEST(Setup, MakesARingWithTheseCallsAndUnmakesItWithThose) {
+    BufferArena arena = make_arena({.count = 4});
+    UserKernel kernel;
+    Trace trace;
+    {
+        const Io io = make_io({.entries = 8, .arena = &arena, .file_slots = 3});
+        EXPECT_EQ(trace.take(),
+                  "m1 = mmap 4096 read write private anonymous\n"
+                  "madvise m1 4096 wipe-on-fork\n"
+                  "ring1 = setup 8\n"
+                  "m2 = mmap 768 read write shared populate of ring1 at 0x0\n"
+                  "madvise m2 768 dont-fork\n"
+                  "m3 = mmap 512 read write shared populate of ring1 at 0x10000000\n"
+                  "madvise m3 512 dont-fork\n"
+                  "m4 = mmap 65536 read write private anonymous noreserve\n"
+                  "madvise m4 65536 dont-fork\n"
+                  "register ring1 probe 256\n"
+                  "register ring1 iowq-max-workers 2\n"
+                  "pipe cloexec\n"
+                  "register ring1 files 4\n"
+                  "close pipe1.write\n"
+                  "register ring1 buffers 1\n");
+    }
+    EXPECT_EQ(trace.take(),
+              "register ring1 unregister-buffers 0\n"
+              "munmap m2 768\n"
+              "munmap m3 512\n"
+              "munmap m4 65536\n"
+              "close ring1\n"
+              "close pipe1.read\n"
+              "munmap m1 4096\n");
+}
+
+TEST(Setup, MakesNothingThatWasNotAskedFor) {
+    UserKernel kernel;
+    Trace trace;
+    {
+        const Io io = make_io({.entries = 1, .mode = Mode::plain});
+        EXPECT_EQ(trace.take(),
+                  "m1 = mmap 4096 read write private anonymous\n"
+                  "madvise m1 4096 wipe-on-fork\n"
+                  "ring1 = setup 1\n"
+                  "m2 = mmap 544 read write shared populate of ring1 at 0x0\n"
+                  "madvise m2 544 dont-fork\n"
+                  "m3 = mmap 64 read write shared populate of ring1 at 0x10000000\n"
+                  "madvise m3 64 dont-fork\n"
+                  "m4 = mmap 8192 read write private anonymous noreserve\n"
+                  "madvise m4 8192 dont-fork\n"
+                  "register ring1 probe 256\n"
+                  "pipe cloexec\n"
+                  "register ring1 files 1\n"
+                  "close pipe1.write\n");
+    }
+    EXPECT_EQ(trace.take(),
+              "munmap m2 544\n"
+              "munmap m3 64\n"
+              "munmap m4 8192\n"
+              "close ring1\n"
+              "close pipe1.read\n"
+              "munmap m1 4096\n");
+}
+
+TEST(Setup, AsksForTheBestOfEachMode) {
+    UserKernel kernel;
+    (void)make_io({.entries = 8});
+    (void)make_io({.entries = 8, .completion_entries = 64, .mode = Mode::plain});
+    (void)make_io({.entries = 8, .mode = Mode::sqpoll});
+    (void)make_io({.entries = 8, .mode = Mode::sqpoll, .sqpoll_idle = 77ms, .sqpoll_cpu = 3});
+    EXPECT_EQ(
+        flags_tried(kernel),
+        (std::vector<std::uint32_t>{
+            always | abi::setup_no_sqarray | deferred, always | abi::setup_no_sqarray | abi::setup_submit_all,
+            always | abi::setup_no_sqarray | sqpoll, always | abi::setup_no_sqarray | sqpoll | abi::setup_sq_aff}));
+    EXPECT_EQ(kernel.setups[0].cq_entries, 16U) << "twice the SQ";
+    EXPECT_EQ(kernel.setups[1].cq_entries, 64U);
+    EXPECT_EQ(kernel.setups[2].sq_thread_idle, 2U);
+    EXPECT_EQ(kernel.setups[2].sq_thread_cpu, 0U);
+    EXPECT_EQ(kernel.setups[3].sq_thread_idle, 77U);
+    EXPECT_EQ(kernel.setups[3].sq_thread_cpu, 3U);
+    for (abi::Params& params : kernel.setups) {
+        params.flags = params.cq_entries = params.sq_thread_idle = params.sq_thread_cpu = 0;
+        const abi::Params zero{};
+        EXPECT_EQ(std::memcmp(&params, &zero, sizeof(zero)), 0) << "everything else must be zero";
+    }
+}
+
+// A kernel answers EINVAL to a flag that it does not know; each rung gives up the newest that is left.
+TEST(Setup, GivesUpTheNewestFlagFirst) {
+    const auto tried = [](Mode mode, std::uint32_t unknown) {
+        UserKernel kernel;
+        kernel.unknown_flags = unknown;
+        const auto io = Io::create({.entries = 8, .mode = mode, .sqpoll_cpu = 1});
+        EXPECT_EQ(io.has_value(), (unknown & always) == 0);
+        for (const abi::Params& params : kernel.setups) EXPECT_EQ(params.cq_entries, 16U) << "left over from a refusal";
+        if (io) {
+            EXPECT_EQ(io->features().setup_flags_asked, kernel.setups.front().flags);
+            EXPECT_EQ(io->features().setup_flags, kernel.setups.back().flags);
+        }
+        return flags_tried(kernel);
+    };
+    using Flags = std::vector<std::uint32_t>;
+    const Flags deferred_all = {
+        always | abi::setup_no_sqarray | deferred,
+        always | deferred,
+        always | abi::setup_single_issuer | abi::setup_coop_taskrun | abi::setup_taskrun_flag | abi::setup_submit_all,
+        always | abi::setup_coop_taskrun | abi::setup_taskrun_flag | abi::setup_submit_all,
+        always | abi::setup_submit_all,
+        always};
+    const auto first = [](const Flags& flags, std::ptrdiff_t count) {
+        return Flags(flags.begin(), flags.begin() + count);
+    };
+    EXPECT_EQ(tried(Mode::deferred, 0), first(deferred_all, 1));
+    EXPECT_EQ(tried(Mode::deferred, abi::setup_no_sqarray), first(deferred_all, 2));
+    EXPECT_EQ(tried(Mode::deferred, abi::setup_defer_taskrun), first(deferred_all, 3));
+    EXPECT_EQ(tried(Mode::deferred, abi::setup_single_issuer), first(deferred_all, 4));
+    EXPECT_EQ(tried(Mode::deferred, abi::setup_taskrun_flag), first(deferred_all, 5));
+    EXPECT_EQ(tried(Mode::deferred, abi::setup_submit_all), deferred_all);
+    EXPECT_EQ(tried(Mode::deferred, abi::setup_cqsize), deferred_all) << "and then says no";
+    EXPECT_EQ(tried(Mode::plain, abi::setup_submit_all),
+              (Flags{always | abi::setup_no_sqarray | abi::setup_submit_all, always | abi::setup_submit_all, always}));
+    const std::uint32_t polled = always | abi::setup_sqpoll | abi::setup_sq_aff;
+    EXPECT_EQ(
+        tried(Mode::sqpoll, abi::setup_submit_all),
+        (Flags{polled | abi::setup_no_sqarray | abi::setup_single_issuer | abi::setup_submit_all,
+               polled | abi::setup_single_issuer | abi::setup_submit_all, polled | abi::setup_submit_all, polled}));
+}
+
+TEST(Setup, ShowsWhatTheKernelGave) {
+    UserKernel kernel;
+    kernel.last_op = 41;
+    kernel.features |= 1U << 20;
+    BufferArena arena = make_arena({.count = 4});
+    const Io io = make_io({.entries = 5, .completion_entries = 33, .arena = &arena, .file_slots = 9});
+    const Features& given = io.features();
+    EXPECT_EQ(given.mode, Mode::deferred);
+    EXPECT_EQ(given.sq_entries, 8U);
+    EXPECT_EQ(given.cq_entries, 64U);
+    EXPECT_EQ(given.kernel_features, kernel.features);
+    EXPECT_EQ(given.last_op, 41U);
+    EXPECT_EQ(given.fixed_regions, 1U);
+    EXPECT_EQ(given.file_slots, 9U);
+    EXPECT_TRUE(given.single_issuer && given.deferred_taskrun && given.taskrun_flag && given.no_sqarray);
+    EXPECT_FALSE(given.registered_ring) << "nothing was submitted yet";
+
+    const Io plain = make_io({.entries = 4, .mode = Mode::plain});
+    EXPECT_EQ(plain.features().mode, Mode::plain);
+    EXPECT_EQ(plain.features().fixed_regions, 0U);
+    EXPECT_EQ(plain.features().file_slots, 0U);
+    EXPECT_FALSE(plain.features().single_issuer || plain.features().deferred_taskrun || plain.features().taskrun_flag);
+    EXPECT_EQ(make_io({.entries = 4, .mode = Mode::sqpoll}).features().mode, Mode::sqpoll);
+}
+
+TEST(Setup, TakesEveryOptionUpToItsLimit) {
+    UserKernel kernel;
+    const auto code = [](const IoOptions& options) {
+        const auto io = Io::create(options);
+        return io ? 0 : io.error().code();
+    };
+    constexpr auto idle_max = std::chrono::milliseconds(UINT32_MAX);
+    EXPECT_EQ(code({.entries = 1, .completion_entries = 1}), 0);
+    EXPECT_EQ(code({.entries = 32768, .completion_entries = 32768}), 0);
+    EXPECT_EQ(code({.entries = 128, .completion_entries = 128}), 0);
+    EXPECT_EQ(code({.entries = 1, .completion_entries = 65536}), 0);
+    EXPECT_EQ(code({.entries = 1, .mode = Mode::sqpoll, .sqpoll_idle = 1ms}), 0);
+    EXPECT_EQ(code({.entries = 1, .mode = Mode::sqpoll, .sqpoll_idle = idle_max}), 0);
+    EXPECT_EQ(kernel.setups.back().sq_thread_idle, UINT32_MAX);
+    EXPECT_EQ(code({.entries = 1, .sqpoll_idle = 0ms}), 0) << "of no concern in another mode";
+    EXPECT_EQ(code({.entries = 1, .file_slots = FileSlot::count_max}), 0);
+    EXPECT_EQ(kernel.registers.back().count, FileSlot::count_max + 1);
+    const std::size_t asked = kernel.setups.size();
+    EXPECT_EQ(code({.entries = 32769}), EINVAL);
+    EXPECT_EQ(code({.entries = 128, .completion_entries = 127}), EINVAL);
+    EXPECT_EQ(code({.entries = 129, .completion_entries = 255}), EINVAL);
+    EXPECT_EQ(code({.entries = 1, .completion_entries = 65537}), EINVAL);
+    EXPECT_EQ(code({.entries = 1, .mode = Mode::sqpoll, .sqpoll_idle = 0ms}), EINVAL);
+    EXPECT_EQ(code({.entries = 1, .mode = Mode::sqpoll, .sqpoll_idle = idle_max + 1ms}), EINVAL);
+    EXPECT_EQ(code({.entries = 1, .file_slots = FileSlot::count_max + 1}), EINVAL);
+    EXPECT_EQ(kernel.setups.size(), asked) << "the kernel is not even asked";
+}
+
+TEST(Setup, NamesTheValueAndTheRuleOfEachOption) {
+    const auto message = [](const IoOptions& options) { return Io::create(options).error().message(); };
+    const std::string refused = ": EINVAL (Invalid argument): it must be ";
+    EXPECT_EQ(message({.entries = 0}), "Io::create: entries is 0" + refused + "1 to 32768");
+    EXPECT_EQ(message({.entries = 100, .completion_entries = 65537}),
+              "Io::create: completion_entries is 65537" + refused +
+                  "0 for twice the SQ, or 128 (entries, rounded up to a power of two) to 65536");
+    EXPECT_EQ(message({.mode = static_cast<Mode>(3)}), "Io::create: mode is 3" + refused + "one of squall::Mode's");
+    EXPECT_EQ(message({.file_slots = 1 << 20}), "Io::create: file_slots is 1048576" + refused + "0 to 1048575");
+    EXPECT_EQ(message({.mode = Mode::sqpoll, .sqpoll_idle = -1ms}),
+              "Io::create: sqpoll_idle is -1 ms" + refused + "1 ms to 4294967295 ms");
+}
+
+// --- Mapping --------------------------------------------------------------------------------------------------------
+
+// Where the rings lie, the words are found there: what was queued arrives, in order, and so do the completions.
+void expect_that_it_works(UserKernel& kernel, Io& io) {
+    const std::uint32_t entries = io.features().sq_entries;
+    for (int round = 0; round < 3; ++round) {
+        for (Token token = 0; token < entries; ++token) ASSERT_TRUE(io.nop(token));
+        Token next = 0;
+        for (const Completion& completion : io.poll()) EXPECT_EQ(completion.token, next++);
+        EXPECT_EQ(next, entries);
+    }
+    EXPECT_EQ(kernel.ring().consumed.size(), 3 * entries);
+}
+
+TEST(Setup, MapsARingWhoseIndexArrayIsBehindTheCompletions) {
+    UserKernel kernel;
+    kernel.unknown_flags = abi::setup_no_sqarray;
+    Trace trace;
+    Io io = make_io({.entries = 8, .completion_entries = 8});
+    const std::string calls = trace.take();
+    // 512 bytes of words, 8 CQEs of 16 bytes, 8 indices of 4.
+    EXPECT_NE(calls.find("m2 = mmap 672 read write shared populate of ring1 at 0x0\nmadvise m2 672 dont-fork\n"),
+              std::string::npos)
+        << calls;
+    expect_that_it_works(kernel, io);
+}
+
+TEST(Setup, MapsARingWhoseIndexArrayIsBeforeTheCompletions) {
+    UserKernel kernel;
+    kernel.unknown_flags = abi::setup_no_sqarray;
+    kernel.array_behind_cqes = false;
+    Trace trace;
+    Io io = make_io({.entries = 8});
+    const std::string calls = trace.take();
+    EXPECT_NE(calls.find("m2 = mmap 800 read write shared populate of ring1 at 0x0\nmadvise m2 800 dont-fork\n"),
+              std::string::npos)
+        << calls;
+    expect_that_it_works(kernel, io);
+}
+
+TEST(Setup, MapsTwoRingsThatTheKernelDoesNotJoin) {
+    for (const bool with_array : {false, true}) {
+        UserKernel kernel;
+        kernel.features &= ~abi::feat_single_mmap;
+        if (with_array) kernel.unknown_flags = abi::setup_no_sqarray;
+        Trace trace;
+        {
+            Io io = make_io({.entries = 8});
+            const std::string calls = trace.take();
+            const std::string bytes = with_array ? "544" : "512";
+            EXPECT_NE(
+                calls.find("m2 = mmap " + bytes + " read write shared populate of ring1 at 0x0\nmadvise m2 " + bytes +
+                           " dont-fork\n"
+                           "m3 = mmap 768 read write shared populate of ring1 at 0x8000000\n"
+                           "madvise m3 768 dont-fork\n"),
+                std::string::npos)
+                << calls;
+            expect_that_it_works(kernel, io);
+            trace.take();
+        }
+        const std::string calls = trace.take();
+        EXPECT_NE(calls.find("munmap m3 768\n"), std::string::npos) << calls;
+    }
+}
+
+TEST(Setup, NamesTheRingThatItCouldNotMap) {
+    // The SQ ring, the CQ ring, the SQEs and the paths, each refused at its mmap and at its madvise.
+    for (int nth = 0; nth < 8; ++nth) {
+        UserKernel kernel;
+        kernel.features &= ~abi::feat_single_mmap;
+        int calls = -2;  // for the ring's own page
+        kernel.on_other_call = [&](Call& call) -> std::optional<long> {
+            if (call.number != SYS_mmap && call.number != SYS_madvise) return std::nullopt;
+            return calls++ == nth ? std::optional<long>(-EAGAIN) : std::nullopt;
+        };
+        const auto io = Io::create({.entries = 8});
+        ASSERT_FALSE(io) << nth;
+        EXPECT_EQ(io.error().code(), EAGAIN);
+        EXPECT_EQ(io.error().doing(), "Io::create: mapping a ring of 8 SQ and 16 CQ entries");
+        EXPECT_EQ(kernel.registers.size(), 0U);
+    }
+}
+
+// --- What it cannot do without --------------------------------------------------------------------------------------
+
+TEST(Setup, RefusesAKernelThatLacksAFeature) {
+    struct Lacking {
+        std::uint32_t bit;
+        const char* name;
+    };
+    for (const Lacking& lacking : {Lacking{abi::feat_nodrop, "IORING_FEAT_NODROP (5.5)"},
+                                   Lacking{abi::feat_submit_stable, "IORING_FEAT_SUBMIT_STABLE (5.5)"},
+                                   Lacking{abi::feat_ext_arg, "IORING_FEAT_EXT_ARG (5.11)"},
+                                   Lacking{abi::feat_sqpoll_nonfixed, "IORING_FEAT_SQPOLL_NONFIXED (5.11)"}}) {
+        for (const Mode mode : {Mode::deferred, Mode::sqpoll}) {
+            UserKernel kernel;
+            kernel.features &= ~lacking.bit;
+            const auto io = Io::create({.entries = 4, .mode = mode});
+            if (mode == Mode::deferred && lacking.bit == abi::feat_sqpoll_nonfixed) {
+                EXPECT_TRUE(io) << "only Mode::sqpoll needs it";
+                continue;
+            }
+            ASSERT_FALSE(io);
+            EXPECT_EQ(io.error().message(),
+                      std::string("Io::create: checking what the kernel can do: EOPNOTSUPP (Operation "
+                                  "not supported): this kernel lacks ") +
+                          lacking.name + ", which squall needs; Linux 5.11 and newer have it");
+        }
+    }
+}
+
+TEST(Setup, RegistersTheArenaInSlicesOf1GiB) {
+    constexpr std::uint64_t gib = 1 << 30;
+    for (const std::uint64_t bytes : {gib - 4096, gib, gib + 4096, 2 * gib, 2 * gib + gib / 2}) {
+        std::optional<BufferArena> arena;
+        {
+            // Nothing touches it: address space is enough here.
+            const Intercept untouched(refuse(SYS_madvise, 0));
+            arena = make_arena({.buffer_size = 4096, .count = bytes / 4096, .pages = Pages::base});
+        }
+        UserKernel kernel;
+        std::vector<abi::Iovec> regions;
+        kernel.on_register = [&](const Register& what) -> std::optional<long> {
+            if (what.code == abi::register_buffers)
+                regions.assign(&what.as<abi::Iovec>(), &what.as<abi::Iovec>() + what.count);
+            return std::nullopt;
+        };
+        const Io io = make_io({.entries = 1, .arena = &*arena});
+        const auto slices = static_cast<std::uint32_t>((bytes + gib - 1) / gib);
+        EXPECT_EQ(io.features().fixed_regions, slices);
+        ASSERT_EQ(regions.size(), slices);
+        auto at = reinterpret_cast<std::uintptr_t>(arena->memory().data());
+        std::uint64_t left = bytes;
+        for (const abi::Iovec& region : regions) {
+            EXPECT_EQ(region.base, at);
+            EXPECT_EQ(region.len, std::min(left, gib));
+            at += region.len;
+            left -= region.len;
+        }
+        EXPECT_EQ(left, 0U);
+    }
+}
+
+TEST(Setup, RegistersAPipeInTheFirstPlaceOfAnEmptyTable) {
+    UserKernel kernel;
+    std::vector<std::int32_t> table;
+    std::array<std::uint32_t, 2> workers = {7, 7};
+    kernel.on_register = [&](const Register& what) -> std::optional<long> {
+        if (what.code == abi::register_files)
+            table.assign(&what.as<std::int32_t>(), &what.as<std::int32_t>() + what.count);
+        if (what.code == abi::register_iowq_max_workers) workers = what.as<std::array<std::uint32_t, 2>>();
+        return std::nullopt;
+    };
+    const Io io = make_io({.entries = 1, .file_slots = 3});
+    ASSERT_EQ(table.size(), 4U);
+    EXPECT_GE(table[0], 0);
+    EXPECT_EQ(std::vector<std::int32_t>(table.begin() + 1, table.end()), std::vector<std::int32_t>(3, -1));
+    EXPECT_EQ(workers, (std::array<std::uint32_t, 2>{})) << "it must change nothing";
+}
+
+}  // namespace
+}  // namespace squall
