@@ -277,7 +277,7 @@ int Ring::update_file(std::uint32_t place, int fd) noexcept {
     return sys::io_uring_register(fd_, abi::register_files_update, &update, 1);
 }
 
-bool Ring::may_change(FileSlot slot) noexcept { return !pair_ || pair_->may_change(slot); }
+bool Ring::may_change_slowly(FileSlot slot) noexcept { return !pair_ || pair_->may_change(slot); }
 
 // --- Letting go (I3) ------------------------------------------------------------------------------------------------
 

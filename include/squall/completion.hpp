@@ -211,7 +211,8 @@ public:
     [[nodiscard]] Error error() const { return code_ == 0 ? Error() : detail::ring_error(code_); }
 
 private:
-    [[nodiscard]] iterator at(std::uint32_t index) const noexcept {
+    // Always inlined: a compiler that thinks twice makes an idle poll a sixth longer.
+    [[nodiscard, gnu::always_inline]] iterator at(std::uint32_t index) const noexcept {
         return queue_ ? iterator(queue_->slots(), queue_->mask(), index) : iterator(nullptr, 0, index);
     }
 

@@ -193,7 +193,7 @@ public:
     // Io::set_file.
     Result<void> set_file(FileSlot slot, int fd);
     // Whether the slot may be opened into or closed now: false is as false of has_room().
-    bool may_change(FileSlot slot) noexcept;
+    bool may_change(FileSlot slot) noexcept { return state_ == State::ordinary || may_change_slowly(slot); }
 
     [[nodiscard]] Completions poll() noexcept {
         if (state_ != State::ordinary) [[unlikely]]
@@ -250,6 +250,7 @@ private:
     int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     Completions poll_watched() noexcept;
     Completions park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    bool may_change_slowly(FileSlot slot) noexcept;
     void give_sample() noexcept;
     void find_sample() noexcept;
 
