@@ -303,8 +303,7 @@ int Pair::poll() noexcept {
 int Pair::park(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (timeout && timeout->count() <= 0) return poll();
     settle();
-    SQUALL_ASSERT(!front_.cq_.is_lent(),
-                  "poll() or park() while an earlier Completions is alive: let it go out of scope first");
+    front_.cq_.must_not_be_lent();
     if (front_.in_flight() == 0) {
         if (timeout && at_least > 0) sleep_out(*timeout);
         return front_.foreign() ? EEXIST : 0;

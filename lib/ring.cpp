@@ -182,8 +182,7 @@ int Ring::poll_slowly() noexcept {
 int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (timeout && timeout->count() <= 0) return wants_kernel() ? poll_slowly() : 0;
     // The kernel would take completions that are still being read for new ones, and not wait.
-    SQUALL_ASSERT(!cq_.is_lent(),
-                  "poll() or park() while an earlier Completions is alive: let it go out of scope first");
+    cq_.must_not_be_lent();
     if (in_flight() == 0) {
         if (!timeout || at_least == 0) return foreign() ? EEXIST : 0;
         // Nothing was ever submitted: the ring belongs to no thread yet, and waiting on it would make it this one's (I8).

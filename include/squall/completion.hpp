@@ -97,9 +97,12 @@ public:
     [[nodiscard]] bool is_lent() const noexcept { return lent_; }
     [[nodiscard]] std::uint32_t entries() const noexcept { return mask_ + 1; }
 
+    void must_not_be_lent() const noexcept {
+        SQUALL_ASSERT(!lent_, "poll() or park() while an earlier Completions is alive: let it go out of scope first");
+    }
     // Hands out the next `count` completions, which stay where they are until give_back().
     std::uint32_t lend(std::uint32_t count) noexcept {
-        SQUALL_ASSERT(!lent_, "poll() or park() while an earlier Completions is alive: let it go out of scope first");
+        must_not_be_lent();
         lent_ = true;
         const std::uint32_t first = head_;
         head_ += count;

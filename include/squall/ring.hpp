@@ -228,7 +228,9 @@ private:
         return sq_.unflushed(counters_.submitted) || (sq_.flags() & (abi::sq_taskrun | abi::sq_cq_overflow)) != 0;
     }
     [[nodiscard]] Completions hand_out(int code) noexcept {
+        cq_.must_not_be_lent();
         const std::uint32_t count = cq_.ready();
+        if (count == 0) return Completions(code);  // an idle poll stores nothing
         SQUALL_ASSERT(count <= in_flight(), "the CQ holds %u completions and %llu operations are in flight", count,
                       static_cast<unsigned long long>(in_flight()));
         counters_.completed += count;
