@@ -215,17 +215,19 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
 }
 
 // --- Watched: the inline calls come here in a forked child, while a sample is on its way, and in front of a pair ------
+//
+// They return an errno and not a Completions, which the inline calls would else have to keep in memory, always.
 
-Completions Ring::poll_watched() noexcept {
-    if (state_ == State::wiped) return Completions(ESTALE);  // I10
+int Ring::poll_watched() noexcept {
+    if (state_ == State::wiped) return ESTALE;  // I10
     give_sample();
     const int code = pair_ ? pair_->poll() : wants_kernel() ? poll_slowly() : 0;
     find_sample();
-    return hand_out(code);
+    return code;
 }
 
-Completions Ring::park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
-    if (state_ == State::wiped) return Completions(ESTALE);  // I10
+int Ring::park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+    if (state_ == State::wiped) return ESTALE;  // I10
     give_sample();
     int code = 0;
     if (pair_)
@@ -233,7 +235,7 @@ Completions Ring::park_watched(std::size_t at_least, const std::chrono::nanoseco
     else if (wants_kernel() || cq_.ready() < at_least)
         code = park_slowly(at_least, timeout);
     find_sample();
-    return hand_out(code);
+    return code;
 }
 
 // What was taken when it was queued has its token by now, and is about to be submitted.

@@ -196,15 +196,23 @@ public:
     bool may_change(FileSlot slot) noexcept { return state_ == State::ordinary || may_change_slowly(slot); }
 
     [[nodiscard]] Completions poll() noexcept {
-        if (state_ != State::ordinary) [[unlikely]]
-            return poll_watched();
-        const int code = wants_kernel() ? poll_slowly() : 0;
+        int code = 0;
+        if (state_ != State::ordinary) [[unlikely]] {
+            code = poll_watched();
+            if (state_ == State::wiped) return Completions(code);
+        } else if (wants_kernel()) {
+            code = poll_slowly();
+        }
         return hand_out(code);
     }
     [[nodiscard]] Completions park(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
-        if (state_ != State::ordinary) [[unlikely]]
-            return park_watched(at_least, timeout);
-        const int code = wants_kernel() || cq_.ready() < at_least ? park_slowly(at_least, timeout) : 0;
+        int code = 0;
+        if (state_ != State::ordinary) [[unlikely]] {
+            code = park_watched(at_least, timeout);
+            if (state_ == State::wiped) return Completions(code);
+        } else if (wants_kernel() || cq_.ready() < at_least) {
+            code = park_slowly(at_least, timeout);
+        }
         return hand_out(code);
     }
 
@@ -250,8 +258,8 @@ private:
     bool make_room(abi::Word op_fd) noexcept;
     int poll_slowly() noexcept;
     int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
-    Completions poll_watched() noexcept;
-    Completions park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    int poll_watched() noexcept;
+    int park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     bool may_change_slowly(FileSlot slot) noexcept;
     void give_sample() noexcept;
     void find_sample() noexcept;
