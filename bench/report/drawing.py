@@ -5,6 +5,7 @@
 # highest. Small enough to be read on a telephone at full width.
 import io
 import math
+import textwrap
 
 import matplotlib
 
@@ -14,10 +15,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY = "#0072B2 #D55E00 #009E73 #E69F00 #CC79A7 #56B4E9 #6E6E6E".split()
 MARKS = {BLUE: "o", VERMILION: "s", GREEN: "^", ORANGE: "D", PURPLE: "v", SKY: "P", GREY: "X"}
-ROLES = {"fixed": BLUE, "unregistered": VERMILION}
+ROLES = {"fixed": BLUE, "unregistered": VERMILION, "second": SKY, "kernel": PURPLE, "nothing": GREY}
 PEERS = {"squall": BLUE, "liburing": VERMILION, "fio": GREEN, "libaio": ORANGE, "pread": PURPLE, "psync": PURPLE}
 INK = "#1f2328"
 WIDTH = 4.3  # inches
+LABEL_ROOM = 52  # letters below an axis
 
 plt.rcParams.update({
     "svg.fonttype": "path",  # the same look wherever it is opened
@@ -82,7 +84,9 @@ def draw_curves(plot, axes, taken):
     if plot.x_scale == "linear":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plot.x_text(round(value, 9))))
     else:
-        axes.set_xticks([place(plot, x) for x in values], [plot.x_text(x) for x in values])
+        every = math.ceil(len("  ".join(map(plot.x_text, values))) / LABEL_ROOM)
+        shown = values[::-1][::every]
+        axes.set_xticks([place(plot, x) for x in shown], [plot.x_text(x) for x in shown])
     axes.margins(x=0.06)
     axes.set_ylabel(plot.y)
     axes.set_xlabel(plot.x)
@@ -102,22 +106,30 @@ def draw_curves(plot, axes, taken):
         axes.axhline(plot.baseline, color=INK, linewidth=0.9, linestyle=":")
 
 
+def categories_of(plot):
+    return list(dict.fromkeys(category for series in plot.series for category, _ in series.points))
+
+
 def draw_bars(plot, axes, taken):
-    categories = list(dict.fromkeys(category for series in plot.series for category, _ in series.points))
+    categories = categories_of(plot)
+    beside = {category: [one for one in plot.series if category in dict(one.points)] for category in categories}
     height = 0.8 / len(plot.series)
     furthest = max(max(sample.values) for series in plot.series for _, sample in series.points)
-    for number, series in enumerate(plot.series):
-        colour = colour_of(series.colour, taken)
-        at = [categories.index(category) + (number - (len(plot.series) - 1) / 2) * height for category, _ in series.points]
+    for series in plot.series:
+        at = [
+            categories.index(category) + (beside[category].index(series) - (len(beside[category]) - 1) / 2) * height
+            for category, _ in series.points
+        ]
         axes.barh(
-            at, [sample.median for _, sample in series.points], height * 0.92, color=colour,
-            alpha=0.45 if series.light else 1, xerr=list(zip(*(ends(sample) for _, sample in series.points))),
+            at, [sample.median for _, sample in series.points], height * 0.92,
+            color=[colour_of(series.colour or category, taken) for category, _ in series.points],
+            xerr=list(zip(*(ends(sample) for _, sample in series.points))),
             error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2}, label=series.name,
         )
         for y, (_, sample) in zip(at, series.points):
             axes.annotate(short(sample.median), (max(sample.values), y), xytext=(4, 0), textcoords="offset points",
                           va="center", fontsize=8)
-    axes.set_yticks(range(len(categories)), [str(category) for category in categories])
+    axes.set_yticks(range(len(categories)), [textwrap.fill(category, 26) for category in categories])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -135,8 +147,8 @@ def svg(plot):
     legend_rows = math.ceil(len(plot.series) / 2) if len(plot.series) > 1 else 0
     height = 2.8
     if plot.kind == "bars":
-        categories = {category for series in plot.series for category, _ in series.points}
-        height = 0.55 + 0.2 * sum(len(series.points) for series in plot.series) + 0.14 * len(categories)
+        lines = max(len(textwrap.wrap(category, 26)) for category in categories_of(plot))
+        height = 0.55 + len(categories_of(plot)) * (0.1 + max(0.19 * len(plot.series), 0.145 * lines))
     legend_height = 0.19 * legend_rows
     height += legend_height
     figure, axes = plt.subplots(figsize=(WIDTH, height))

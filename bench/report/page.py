@@ -34,7 +34,8 @@ figure img { display: block; width: 100%; max-width: 27rem; height: auto; }
 figcaption { font-size: 0.88rem; line-height: 1.4; margin-top: 0.3rem; max-width: 27rem; }
 pre { overflow-x: auto; font: 0.8rem/1.4 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; background: #f6f8fa;
   padding: 0.8rem 1rem; border-radius: 6px; margin: 0.5rem 0; }
-summary { cursor: pointer; font-weight: 600; margin: 0.6rem 0; }
+summary { cursor: pointer; margin: 0.6rem 0; overflow-wrap: anywhere; }
+summary, code { font: 0.85rem/1.4 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; }
 table { border-collapse: collapse; font-size: 0.92rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.28rem 1rem 0.28rem 0; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }

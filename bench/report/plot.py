@@ -9,12 +9,13 @@ from sample import Sample
 
 @dataclass
 class Series:
-    """Points are (x, Sample) of curves, or (category, Sample) of bars. Colour is a peer's name, or one of drawing.ROLES."""
+    """Points are (x, Sample) of curves, or (category, Sample) of bars. Colour is a peer's name, or one of drawing.ROLES;
+    bars without one have each their category's."""
 
     name: str
     colour: str
     points: list
-    light: bool = False  # the second of two series of one colour
+    light: bool = False  # the second of two curves of one colour
 
 
 @dataclass
@@ -55,6 +56,11 @@ class Figures:
             if figure["name"] == name and by in figure["labels"] and labels.items() <= figure["labels"].items()
         }
         return dict(sorted(found.items()))
+
+    def only(self, name, **labels):
+        """The Sample of the figure of that name and these labels; None where there is none."""
+        found = [one for one in self.all if one["name"] == name and labels.items() <= one["labels"].items()]
+        return Sample(found[0]["values"]) if found else None
 
     def labels(self, name, label):
         """The values that a label has, in the order in which they were measured."""
