@@ -36,8 +36,7 @@ def relative_plot(figures, kind, by, x, x_text, title, **labels):
     caption = f"1 is an unregistered buffer on {standard['pages']} pages; lower is better. "
     if savings:
         ratio, name, value = min(savings)
-        at = f"{x_text(value)} {x.split(maxsplit=1)[1]}"
-        caption += f"The most is saved at {at}: {name} need {1 - ratio:.0%} less CPU time."
+        caption += f"The most is saved at {x_text(value)} {x}: {name} need {1 - ratio:.0%} less CPU time."
     else:
         caption += "No saving of fixed buffers stands out from the spread."
     return Plot(title, caption, x, "CPU time, relative", series, x_text=x_text, baseline=1)
@@ -55,7 +54,7 @@ def absolute_plot(figures, kind, name, unit, by, x, x_text, title, caption, y_lo
 def kind_plots(kind, by_size, by_depth):
     smallest = min(by_size.labels("CPU time", "size"))
     what = size_text(smallest)
-    size, depth = ("size", "bytes per read", size_text), ("depth", "reads in flight", str)
+    size, depth = ("size", "KiB per read", lambda size: str(size >> 10)), ("depth", "reads in flight", str)
     plots = [
         relative_plot(by_size, kind, *size, "Relative CPU time, by size"),
         absolute_plot(by_size, kind, "CPU time", ", ns per read", *size, "CPU time per read, by size",
