@@ -47,8 +47,8 @@ leave_out_sizes_beyond_the_limit() {
     ((${#kept[@]})) || die "RLIMIT_MEMLOCK is $limit KiB, too little to register $depth buffers of ${bytes[0]} bytes:" \
         'run it as root, raise the limit (ulimit -l), or lower --depth'
     if ((${#kept[@]} < ${#bytes[@]})); then
-        warn "RLIMIT_MEMLOCK is $limit KiB, too little to register $depth buffers of ${bytes[-1]} bytes, so these sizes are" \
-            "left out: ${bytes[*]:${#kept[@]}}; run it as root, raise the limit (ulimit -l), or lower --depth"
+        warn "RLIMIT_MEMLOCK is $limit KiB, too little to register $depth buffers of ${bytes[-1]} bytes, so these sizes" \
+            "are left out: ${bytes[*]:${#kept[@]}}; run it as root, raise the limit (ulimit -l), or lower --depth"
         bytes=("${kept[@]}")
     fi
 }

@@ -118,7 +118,8 @@ def compare(base, new, fail_if_slower, say):
             f"  {ratio:.3f}  {interval:<15} {mark}".rstrip()
         )
     say("")
-    say(f"medians of {processes[0]:.0f} and {processes[1]:.0f} processes; ratio: Hodges-Lehmann; interval: Mann-Whitney, exact")
+    counted = " and ".join(f"{count:.0f}" for count in processes)
+    say(f"medians of {counted} processes; ratio: Hodges-Lehmann; interval: Mann-Whitney, exact")
     if no_interval and not sum(counts.values()):
         return "too few processes to tell whether anything differs: at least 4 in each (--rounds)", True
     verdict = f"{sum(counts.values())} of {len(keys)} figures differ: {counts['better']} better, {counts['worse']} worse"

@@ -50,7 +50,8 @@ def add_warnings(rows, warnings):
             )
         spreads = [row["cpu_ns"].spread for key, row in rows.items() if key[0] == kind]
         if spreads and median(spreads) > WANDER_MAX:
-            warnings.append(f"{what}: figures of one row lie ±{median(spreads):.0%} apart: more --rounds or a calmer machine")
+            spread = f"±{median(spreads):.0%}"
+            warnings.append(f"{what}: figures of one row lie {spread} apart: more --rounds or a calmer machine")
     resident = [row["resident_share"].median for key, row in rows.items() if key[0] == "page_cache"]
     if resident and min(resident) < RESIDENT_MIN:
         warnings.append(
