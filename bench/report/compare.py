@@ -3,7 +3,8 @@
 # Compares two results of one question, of the same machine, figure by figure. The ratio is the Hodges-Lehmann estimate,
 # the median of all ratios of a process of B to one of A; its 95 % interval comes from the same ratios by the exact
 # Mann-Whitney distribution, so that an interval without 1 in it is what that test calls a difference at 5 %. Nothing is
-# assumed of how figures are distributed. What changed between the two runs other than squall is beyond it.
+# assumed of how figures are distributed. That the machine itself changed between the two runs is beyond it; how far the
+# figures of squall's peers moved, where some were measured, tells of that.
 from functools import lru_cache
 from math import comb
 from statistics import median
@@ -11,6 +12,7 @@ from statistics import median
 from sample import Failure
 
 LEVEL = 0.95
+DRIFT_MAX = 0.02  # peers that moved by more are worth a word
 IDENTITY = ("CPU", "CPUs", "memory")  # results with other values of these are of two machines
 
 
@@ -97,10 +99,12 @@ def compare(base, new, fail_if_slower, say):
     say(f"{'':<{width}} {'':<6} {'A':>10} {'B':>10}  B / A  95 % interval")
 
     counts = {"better": 0, "worse": 0}
-    beyond, no_interval = [], False
+    beyond, peers, no_interval = [], [], False
     for key in keys:
         figure = theirs[key]
         ratio, low, high = ratio_interval(figure["values"], ours[key]["values"])
+        if not str(figure["labels"].get("peer", "squall")).startswith("squall"):
+            peers.append(ratio if figure["better"] == "less" else 1 / ratio)
         mark, interval = "", "-"
         if low is None:
             no_interval = True
@@ -120,6 +124,11 @@ def compare(base, new, fail_if_slower, say):
     say("")
     counted = " and ".join(f"{count:.0f}" for count in processes)
     say(f"medians of {counted} processes; ratio: Hodges-Lehmann; interval: Mann-Whitney, exact")
+    drift = median(peers) if peers else 1
+    if abs(drift - 1) > DRIFT_MAX:
+        say(f"the costs of squall's peers moved too, to {drift:.3f} in the median: so much is the machine's")
+    elif not peers:
+        say("no peer was measured: what the machine changed between A and B looks like a change of squall")
     if no_interval and not sum(counts.values()):
         return "too few processes to tell whether anything differs: at least 4 in each (--rounds)", True
     verdict = f"{sum(counts.values())} of {len(keys)} figures differ: {counts['better']} better, {counts['worse']} worse"

@@ -27,8 +27,8 @@ def answer(results, warnings):
         if batch == 32:
             found.expect(f"batch 32: at most {MAX} of {peer}", f"{ratio.median:.3f}", ratio.median <= MAX)
             found.sentence = f"{mine.median:.1f} ns per NOP, 32 at a time: {ratio.median:.2f} of {peer}"
-    for name, sample in rows.items():
-        way, batch = name.split("/")
+    for name in sorted(rows, key=lambda name: (not name.startswith("squall"), name.split("/")[0], int(name.split("/")[1]))):
+        sample, (way, batch) = rows[name], name.split("/")
         if way.startswith("liburing_"):
             labels = {"peer": peer, "way": way.replace("liburing", "io_uring")}
         else:

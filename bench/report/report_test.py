@@ -87,6 +87,16 @@ class Comparing(unittest.TestCase):
         self.assertIn("1 better, 0 worse", self.said(base, new)[1])
         self.assertIn("0 better, 1 worse", self.said(new, base)[1])
 
+    def test_what_moved_with_its_peers_is_told_to_be_the_machines(self):
+        moved = "so much is the machine's"
+        self.assertIn("to 1.100 in the median: " + moved, self.said(own_cost(), own_cost(1.1))[0])
+        new = own_cost()
+        for figure in new["figures"][:2]:  # squall's
+            figure["values"] = [2 * value for value in figure["values"]]
+        text, verdict, _ = self.said(own_cost(), new)
+        self.assertIn("2 worse", verdict)
+        self.assertNotIn(moved, text)
+
     def test_the_same_again_does_not_differ(self):
         self.assertIn("0 of 4 figures differ", self.said(own_cost(), own_cost(1.001))[1])
 
