@@ -34,9 +34,9 @@ seconds() {
     fi
 }
 
-# byte_sizes OPTION LIST HIGHEST: makes of LIST the array `bytes`, in rising order.
+# byte_sizes OPTION LIST HIGHEST [STEP]: makes of LIST the array `bytes`, in rising order. STEP: 4096.
 byte_sizes() {
-    local option=$1 list=$2 highest=$3 size size_bytes
+    local option=$1 list=$2 highest=$3 step=${4:-4096} size size_bytes
     bytes=()
     [[ $list =~ ^[0-9kKmM]+(,[0-9kKmM]+)*$ ]] || refuse "$option" "$list" 'sizes such as 4k,128k,1m, separated by commas'
     for size in ${list//,/ }; do
@@ -47,8 +47,8 @@ byte_sizes() {
             m | M) size_bytes=$((BASH_REMATCH[1] << 20)) ;;
             *) size_bytes=$((BASH_REMATCH[1])) ;;
         esac
-        if ((size_bytes < 4096 || size_bytes > highest || size_bytes % 4096)); then
-            refuse "$option" "$size" "a multiple of 4096 bytes, from 4k to $((highest >> 20))m"
+        if ((size_bytes < step || size_bytes > highest || size_bytes % step)); then
+            refuse "$option" "$size" "a multiple of $step bytes, from $step to $((highest >> 20))m"
         fi
         bytes+=("$size_bytes")
     done
@@ -131,18 +131,24 @@ make_own_dir() {
     own_dir=$(mktemp -d "$dir/squall-bench-XXXXXX") || die "cannot make a directory in $dir"
 }
 
-# make_target COMMAND...: unless there is a target, makes a file in a directory of our own, by COMMAND, which is given the
-# name in --make=.
+# make_file FILE COMMAND...: a file in our own directory, made by COMMAND, which is given its name in --make=.
+make_file() {
+    local file=$1
+    shift
+    echo "== making a file of $span MiB in $own_dir ($(stat -f -c %T "$own_dir"))"
+    if ! in_background "$@" "--make=$file" 2>"$scratch/errors"; then
+        sed -n 's/^error: //p' "$scratch/errors"
+        die "making the file"
+    fi
+}
+
+# make_target COMMAND...: unless there is a target, makes one, as make_file does.
 make_target() {
     local type
     if ! [ "$target" ]; then
         make_own_dir
         target=$own_dir/file
-        echo "== making a file of $span MiB in $own_dir ($(stat -f -c %T "$own_dir"))"
-        if ! in_background "$@" "--make=$target" 2>"$scratch/errors"; then
-            sed -n 's/^error: //p' "$scratch/errors"
-            die "making the file"
-        fi
+        make_file "$target" "$@"
     fi
     type=$(stat -f -c %T "$target")
     [ -b "$target" ] || [[ $type != @(tmpfs|ramfs) ]] ||

@@ -54,6 +54,8 @@ class Answer:
 
 
 def size_text(size):
+    if size % 1024:
+        return f"{size} B"
     return f"{size >> 20} MiB" if size % (1 << 20) == 0 else f"{size >> 10} KiB"
 
 
