@@ -76,6 +76,19 @@ int Ring::may_enter_slowly() noexcept {
     return bound_ ? 0 : bind();
 }
 
+// Kernels before 5.18 first wait, some 20 ms, for the ring to be quiet, and a signal makes them begin again, with SA_RESTART
+// unseen by the caller: a timer that signals more often, a profiler's perhaps, would hold the ring up for ever. So there
+// signals wait until it is done.
+int Ring::enable() noexcept {
+    const bool waits = (features_.kernel_features & abi::feat_linked_file) == 0;
+    const std::uint64_t all = ~std::uint64_t{0};
+    std::uint64_t before = 0;
+    if (waits) sys::set_signal_mask(all, &before);
+    const int status = sys::io_uring_register(fd_, abi::register_enable_rings, nullptr, 0);
+    if (waits) sys::set_signal_mask(before, nullptr);
+    return status < 0 ? -status : 0;
+}
+
 // I8: the ring was made disabled; whoever submits first enables it and is its submitter from then on.
 int Ring::bind() noexcept {
     if (pair_) {
@@ -84,8 +97,7 @@ int Ring::bind() noexcept {
         if (features_.mode != Mode::plain) owner_ = thread_number();
         return 0;
     }
-    if (const int status = sys::io_uring_register(fd_, abi::register_enable_rings, nullptr, 0); status < 0)
-        return -status;
+    if (const int code = enable(); code != 0) return code;
     bound_ = true;
     enter_fd_ = fd_;
     // The completions of such a ring are found only by an enter that asks for them.

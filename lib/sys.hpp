@@ -164,6 +164,12 @@ inline int tgkill(int process, int thread, int signal) noexcept {
     return static_cast<int>(
         detail::invoke(SYS_tgkill, detail::word(process), detail::word(thread), detail::word(signal)));
 }
+// Which signals this thread blocks, a bit for each; `before`: those that it blocked.
+inline int set_signal_mask(std::uint64_t blocked, std::uint64_t* before) noexcept {
+    constexpr int sig_setmask = 2;
+    return static_cast<int>(detail::invoke(SYS_rt_sigprocmask, detail::word(sig_setmask), detail::word(&blocked),
+                                           detail::word(before), sizeof(blocked)));
+}
 inline int gettid() noexcept { return static_cast<int>(detail::invoke(SYS_gettid)); }
 
 }  // namespace squall::sys

@@ -95,6 +95,9 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(feat_ext_arg, IORING_FEAT_EXT_ARG),
     SQUALL_VALUE(enter_ext_arg, IORING_ENTER_EXT_ARG),
 #endif
+#ifdef IORING_FEAT_LINKED_FILE
+    SQUALL_VALUE(feat_linked_file, IORING_FEAT_LINKED_FILE),
+#endif
     SQUALL_VALUE(enter_getevents, IORING_ENTER_GETEVENTS),
     SQUALL_VALUE(enter_sq_wakeup, IORING_ENTER_SQ_WAKEUP),
 #ifdef IORING_ENTER_REGISTERED_RING

@@ -581,6 +581,29 @@ TEST_P(InvariantTest, I9_ASignalDuringSetUpIsNoError) {
     }
 }
 
+// Where enabling takes long, a signal would make the kernel begin again.
+TEST_P(InvariantTest, I9_SignalsWaitWhileAnOldKernelEnablesTheRing) {
+    const auto alarm_is_blocked = [] {
+        ::sigset_t blocked;
+        return ::pthread_sigmask(SIG_BLOCK, nullptr, &blocked) == 0 && ::sigismember(&blocked, SIGALRM) == 1;
+    };
+    int enabled = 0;
+    const Intercept old([&](Call& call) -> std::optional<long> {
+        if (call.number == test::nr_register && call.args[1] == abi::register_enable_rings) {
+            ++enabled;
+            EXPECT_TRUE(alarm_is_blocked());
+        }
+        if (call.number != test::nr_setup) return std::nullopt;
+        const long fd = real(call);
+        reinterpret_cast<abi::Params*>(call.args[1])->features &= ~abi::feat_linked_file;
+        return fd;
+    });
+    Io io = make(4);
+    EXPECT_EQ(result_of(io, io.nop(1)), 0);
+    EXPECT_GE(enabled, 1);
+    EXPECT_FALSE(alarm_is_blocked());
+}
+
 TEST_P(InvariantTest, I9_ATimeoutIsNoError) {
     Io io = make(4);
     const Pipe pipe;

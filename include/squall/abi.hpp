@@ -194,6 +194,7 @@ inline constexpr std::uint32_t feat_nodrop = 1U << 1;           // 5.5
 inline constexpr std::uint32_t feat_submit_stable = 1U << 2;    // 5.5
 inline constexpr std::uint32_t feat_sqpoll_nonfixed = 1U << 7;  // 5.11
 inline constexpr std::uint32_t feat_ext_arg = 1U << 8;          // 5.11
+inline constexpr std::uint32_t feat_linked_file = 1U << 12;     // 5.18
 
 // io_uring_enter flags.
 inline constexpr std::uint32_t enter_getevents = 1U << 0;

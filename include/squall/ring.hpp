@@ -268,6 +268,7 @@ private:
     int may_enter_slowly() noexcept;
     std::uint32_t show_to_poller(std::uint64_t tail) noexcept;
     int bind() noexcept;
+    int enable() noexcept;
     enum class Offer : bool { nothing, everything };
     int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
     int enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;  // not inlined

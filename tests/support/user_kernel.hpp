@@ -47,7 +47,7 @@ public:
     // --- What kernel it is, to be said before the ring is made.
     std::uint32_t unknown_flags = 0;  // set-up flags that it answers with EINVAL
     std::uint32_t features = abi::feat_single_mmap | abi::feat_nodrop | abi::feat_submit_stable |
-                             abi::feat_sqpoll_nonfixed | abi::feat_ext_arg;
+                             abi::feat_sqpoll_nonfixed | abi::feat_ext_arg | abi::feat_linked_file;
     std::uint8_t last_op = 60;
     bool array_behind_cqes = true;  // where a ring with an index array has it; else before them
     int ring_index = 7;             // among the registered rings; negative: REGISTER_RING_FDS is answered with that
