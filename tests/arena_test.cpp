@@ -135,33 +135,6 @@ TEST(Arena, SaysWhenThereIsNoMemoryForIt) {
     EXPECT_NE(arena.error().message().find("288230376151711744 bytes"), std::string::npos) << arena.error().message();
 }
 
-TEST(Arena, LeavesNothingBehindWhereverItsMakingFails) {
-    for (const Pages pages : {Pages::automatic, Pages::hugetlb, Pages::transparent, Pages::base}) {
-        (void)BufferArena::create({.pages = pages});
-        const std::uint64_t mapped = bytes_mapped();
-        const std::size_t descriptors = descriptors_now();
-        for (int nth = 0;; ++nth) {
-            int memory_calls = 0;
-            bool reached = false;
-            {
-                const Intercept nth_fails([&](Call& call) -> std::optional<long> {
-                    if (call.number != SYS_mmap && call.number != SYS_madvise) return std::nullopt;
-                    if (memory_calls++ != nth) return std::nullopt;
-                    reached = true;
-                    return -ENOMEM;
-                });
-                const auto arena = BufferArena::create({.pages = pages});
-                if (!arena) {
-                    EXPECT_FALSE(arena.error().message().empty());
-                }
-            }
-            EXPECT_EQ(bytes_mapped(), mapped) << "call " << nth;
-            EXPECT_EQ(descriptors_now(), descriptors) << "call " << nth;
-            if (!reached) break;
-        }
-    }
-}
-
 TEST(Arena, OfBasePagesHasNoHugeOnes) {
     const BufferArena arena = make_arena({.count = 1024, .pages = Pages::base});
     EXPECT_EQ(arena.pages(), Pages::base);

@@ -569,18 +569,6 @@ TEST_P(InvariantTest, I9_AParkGoesOnAfterASignalAndKeepsItsTimeout) {
     EXPECT_GE(io.counters().retries, 5U);
 }
 
-TEST_P(InvariantTest, I9_ASignalDuringSetUpIsNoError) {
-    for (int nth = 0; nth < 4; ++nth) {
-        int registrations = 0;
-        const Intercept interrupted([&](Call& call) -> std::optional<long> {
-            return call.number == test::nr_register && registrations++ == nth ? std::optional<long>(-EINTR)
-                                                                              : std::nullopt;
-        });
-        Io io = make(4);
-        EXPECT_EQ(result_of(io, io.nop(1)), 0);
-    }
-}
-
 // Where enabling takes long, a signal would make the kernel begin again.
 TEST_P(InvariantTest, I9_SignalsWaitWhileAnOldKernelEnablesTheRing) {
     const auto alarm_is_blocked = [] {

@@ -448,40 +448,5 @@ TEST(Refusal, TriesAgainToEnableARingThatCouldNotBe) {
     EXPECT_EQ(drain(io).size(), 1U);
 }
 
-// --- Nothing is left behind -----------------------------------------------------------------------------------------
-
-TEST(Refusal, LeavesNothingBehindWhicheverCallOfCreateFails) {
-    BufferArena arena = make_arena({.count = 4});
-    for (const Mode mode : {Mode::deferred, Mode::plain, Mode::sqpoll}) {
-        { Io warm_up = make_io({.entries = 4, .mode = mode, .arena = &arena}); }
-        for (const int code : {EINVAL, ENOMEM, EPERM, EMFILE, EFAULT, EBUSY}) {
-            const std::size_t descriptors = descriptors_now();
-            const std::uint64_t mapped = bytes_mapped();
-            for (int nth = 0; nth < 100; ++nth) {
-                int calls = 0;
-                const auto create = [&] {
-                    const Intercept nth_fails([&](Call& call) -> std::optional<long> {
-                        const bool cleans_up = call.number == SYS_munmap || call.number == SYS_close;
-                        return !cleans_up && calls++ == nth ? std::optional<long>(-code) : std::nullopt;
-                    });
-                    return Io::create({.entries = 4, .mode = mode, .arena = &arena});
-                };
-                {
-                    auto io = create();
-                    if (io) {
-                        EXPECT_EQ(result_of(*io, io->nop(1)), 0);
-                    } else {
-                        EXPECT_FALSE(io.error().message().empty());
-                    }
-                }
-                ASSERT_EQ(descriptors_now(), descriptors) << "call " << nth << " failed with " << code;
-                ASSERT_EQ(bytes_mapped(), mapped) << "call " << nth << " failed with " << code;
-                if (calls <= nth) break;
-            }
-        }
-    }
-    // The arena is free to go, so no failed ring still counts as its user.
-}
-
 }  // namespace
 }  // namespace squall
