@@ -106,11 +106,15 @@ long UserKernel::enter(const Enter& made) {
     enters.push_back(made);
     if (on_enter)
         if (const auto given = on_enter(made)) return *given;
+    Ring* const ring = ring_of(made.fd, (made.flags & abi::enter_registered_ring) != 0);
+    return ring ? ring->finish(made.to_submit) : -EBADF;
+}
+
+UserKernel::Ring* UserKernel::ring_of(int fd, bool registered) {
     // The newest first: the descriptor of one that is gone may be another's by now.
     for (auto ring = rings_.rbegin(); ring != rings_.rend(); ++ring)
-        if (made.fd == ((made.flags & abi::enter_registered_ring) != 0 ? ring_index : (*ring)->fd))
-            return (*ring)->finish(made.to_submit);
-    return -EBADF;
+        if (fd == (registered ? (*ring)->index : (*ring)->fd)) return ring->get();
+    return nullptr;
 }
 
 long UserKernel::do_register(const Register& what) {
@@ -125,10 +129,17 @@ long UserKernel::do_register(const Register& what) {
                 probe.ops[op] = {static_cast<std::uint8_t>(op), 0, abi::op_supported, 0};
             return 0;
         }
-        case abi::register_ring_fds:
+        case abi::register_ring_fds: {
             if (ring_index < 0) return ring_index;
-            what.as<abi::RsrcUpdate>().offset = static_cast<std::uint32_t>(ring_index);
+            int free = ring_index;
+            while (ring_of(free, true)) ++free;
+            ring_of(what.fd, false)->index = free;
+            what.as<abi::RsrcUpdate>().offset = static_cast<std::uint32_t>(free);
             return 1;
+        }
+        case abi::unregister_ring_fds:
+            if (Ring* const ring = ring_of(static_cast<int>(what.as<abi::RsrcUpdate>().offset), true)) ring->index = -1;
+            return 0;
         case abi::register_sync_cancel:
             return -ENOENT;
         default:

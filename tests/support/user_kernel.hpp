@@ -50,7 +50,7 @@ public:
                              abi::feat_sqpoll_nonfixed | abi::feat_ext_arg | abi::feat_linked_file;
     std::uint8_t last_op = 60;
     bool array_behind_cqes = true;  // where a ring with an index array has it; else before them
-    int ring_index = 7;             // among the registered rings; negative: REGISTER_RING_FDS is answered with that
+    int ring_index = 7;             // the first to be given out among the registered rings; negative: an answer instead
 
     // --- What it answers instead, when it answers at all.
     std::function<std::optional<long>(const Enter&)> on_enter;
@@ -86,6 +86,7 @@ public:
         abi::Params params;              // as they were answered
         std::vector<abi::Sqe> consumed;  // all of them, in order
         int fd = -1;                     // what io_uring_setup answered; the library's to close
+        int index = -1;                  // among the registered rings, while it is
 
     private:
         [[nodiscard]] std::uint32_t& word(std::uint64_t area, std::uint32_t offset) const {
@@ -96,6 +97,8 @@ public:
         std::size_t bytes_ = 0;
     };
     [[nodiscard]] Ring& ring(std::size_t number = 0) { return *rings_.at(number); }
+    // The ring that a descriptor is, or a registered index; null for none.
+    [[nodiscard]] Ring* ring_of(int fd, bool registered);
 
 private:
     std::optional<long> answer(Call& call);
