@@ -44,9 +44,11 @@ private:
     std::uint64_t failures_ = 0;
 };
 
-void squall_poll(benchmark::State& state) {
+// Not inlined, so that both run the very same code.
+[[gnu::noinline]] void nops(benchmark::State& state, const squall::Sampling& sampling) {
     const auto batch = static_cast<std::uint32_t>(state.range(0));
-    auto created = squall::Io::create({.entries = entries_for(batch), .mode = squall::Mode::deferred});
+    auto created =
+        squall::Io::create({.entries = entries_for(batch), .mode = squall::Mode::deferred, .sampling = sampling});
     if (!created) return state.SkipWithError(created.error().message().c_str());
     squall::Io io = *std::move(created);
     Ledger ledger;
@@ -63,6 +65,15 @@ void squall_poll(benchmark::State& state) {
     ledger.settle(state, batch);
     state.counters["enters_per_op"] =
         static_cast<double>(io.counters().enters) / static_cast<double>(io.counters().submitted);
+}
+
+void squall_poll(benchmark::State& state) { nops(state, {}); }
+
+// The same with the latency of one in 1024 taken.
+void squall_sampled(benchmark::State& state) {
+    squall::LatencyHistograms histograms;
+    nops(state, {.every = 1024, .histograms = &histograms});
+    if (histograms[squall::OpKind::nop].count() == 0) state.SkipWithError("nothing was sampled");
 }
 
 #ifdef SQUALL_BENCH_LIBURING
@@ -132,6 +143,7 @@ void liburing_submit_and_wait(benchmark::State& state) {
 }  // namespace
 
 BENCHMARK(squall_poll)->RangeMultiplier(2)->Range(1, largest_batch)->MinTime(0.015)->Repetitions(5);
+BENCHMARK(squall_sampled)->Arg(1)->Arg(32)->MinTime(0.015)->Repetitions(5);
 #ifdef SQUALL_BENCH_LIBURING
 BENCHMARK(liburing_submit)->RangeMultiplier(2)->Range(1, largest_batch)->MinTime(0.015)->Repetitions(5);
 BENCHMARK(liburing_submit_and_get_events)->RangeMultiplier(2)->Range(1, largest_batch)->MinTime(0.015)->Repetitions(5);

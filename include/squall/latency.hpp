@@ -2,7 +2,7 @@
 //
 // Sampled latencies: one operation in so many is timed from its being queued to its being handed out, and goes into the
 // caller's histograms, the caller's trace hook, or both. Opt-in with IoOptions::sampling, and free when off: no instruction
-// of the I/O path knows of it. When on, what is not sampled costs next to nothing (bench/run --sampling-cost measures it).
+// of the I/O path knows of it. When on, what is not sampled costs next to nothing (bench/run --nop-cost measures it).
 //
 // A sample is recognised by its token when it comes back, so that no token value is reserved and no table is kept: where
 // several operations in flight have the same token, the first of them to complete ends the sample. At most one sample is
