@@ -274,14 +274,16 @@ TEST(ExitDeathTest, AbortsWhileCompletionsAreAlive) {
     EXPECT_DEATH(
         {
             std::optional<Io> io = make_io({.entries = 8});
-            const Completions alive = io->poll();
+            io->nop(1);
+            const Completions alive = io->park();
             io.reset();
         },
         "destroyed while a Completions of it is alive");
     EXPECT_DEATH(
         {
             Io io = make_io({.entries = 8});
-            const Completions alive = io.poll();
+            io.nop(1);
+            const Completions alive = io.park();
             const Io moved = std::move(io);
         },
         "moved while a Completions of it is alive");
