@@ -22,11 +22,13 @@ namespace squall::detail {
 namespace {
 
 // A number per thread that is never used again in the process, unlike a thread's id: what owns a ring must not come back
-// as another thread. 0 is nobody. Without a dynamic initialiser, so that reading it is one load.
-constinit thread_local std::uint64_t this_thread = 0;
+// as another thread. 0 is nobody, and no thread is; one that has no number yet has one that nobody gets. Without a
+// dynamic initialiser, so that reading it is one load.
+constexpr std::uint64_t unnumbered = UINT64_MAX;
+constinit thread_local std::uint64_t this_thread = unnumbered;
 constinit std::atomic<std::uint64_t> last_thread{0};
 std::uint64_t thread_number() noexcept {
-    if (this_thread == 0) [[unlikely]]
+    if (this_thread == unnumbered) [[unlikely]]
         this_thread = last_thread.fetch_add(1, std::memory_order_relaxed) + 1;
     return this_thread;
 }
@@ -66,7 +68,7 @@ bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_num
 // 0 when this thread may enter the ring now, or the errno that error() reports.
 inline int Ring::may_enter() noexcept {
     // The common case in one comparison: a ring that is owned is alive and bound.
-    return owner_ != 0 && owner_ == this_thread ? 0 : may_enter_slowly();
+    return owner_ == this_thread ? 0 : may_enter_slowly();
 }
 
 int Ring::may_enter_slowly() noexcept {
@@ -131,55 +133,69 @@ int Ring::bind() noexcept {
 //   else        a seccomp filter (EPERM, ENOSYS), a closed fd (EBADF), a bug. Reported, and everything stays queued.
 [[gnu::always_inline]] inline int Ring::enter(Offer offer, std::uint32_t min_complete,
                                               const abi::Timespec* timeout) noexcept {
-    std::uint32_t flags = enter_flags_;
-    std::uint32_t to_submit = 0;
+    // By a function of its own, so that the other modes have no value of theirs to keep over the call.
+    if (sqpoll_) [[unlikely]]
+        return enter_beside_poller(min_complete, timeout);
     const std::uint64_t tail = counters_.submitted;
-    if (sqpoll_) [[unlikely]] {
-        if (sq_.unflushed(tail)) flags |= show_to_poller(tail);
-    } else if (offer == Offer::everything) {
+    std::uint32_t to_submit = 0;
+    if (offer == Offer::everything) {
         sq_.publish(tail);
         to_submit = sq_.unconsumed(tail);
     }
-    // Task work is run, and an overflow flushed, only by an enter that asks for events, even when it submits: else a loop
-    // that always has something to submit would never see what the device has finished.
+    const std::uint32_t flags = enter_flags_ | getevents_if_needed(min_complete);
+    if (to_submit == 0) [[unlikely]]
+        if ((flags & abi::enter_getevents) == 0) return 0;
+    const int answer = call_kernel(to_submit, min_complete, flags, timeout);
+    sq_.note_consumed();
+    return answer >= 0 ? 0 : note_failure(-answer);
+}
+
+// The same for Mode::sqpoll.
+int Ring::enter_beside_poller(std::uint32_t min_complete, const abi::Timespec* timeout) noexcept {
+    const std::uint64_t tail = counters_.submitted;
+    std::uint32_t flags = enter_flags_;
+    if (sq_.unflushed(tail)) {
+        if (sq_.publish_and_check_sleep(tail)) {
+            ++counters_.sqpoll_wakeups;
+            flags |= abi::enter_sq_wakeup;
+        } else {
+            sq_.note_published(tail);
+        }
+    }
+    flags |= getevents_if_needed(min_complete);
+    // Awake: the published tail was all it needed.
+    if ((flags & (abi::enter_getevents | abi::enter_sq_wakeup)) == 0) return 0;
+    const int answer = call_kernel(0, min_complete, flags, timeout);
+    // After any failure the next enter looks again whether the poller sleeps: to ask once too often costs little.
+    if ((flags & abi::enter_sq_wakeup) != 0 && answer >= 0) sq_.note_published(tail);
+    return answer >= 0 ? 0 : note_failure(-answer);
+}
+
+// Task work is run, and an overflow flushed, only by an enter that asks for events, even when it submits: else a loop
+// that always has something to submit would never see what the device has finished.
+inline std::uint32_t Ring::getevents_if_needed(std::uint32_t min_complete) noexcept {
     const std::uint32_t hints = sq_.flags() & (abi::sq_cq_overflow | abi::sq_taskrun);
+    if (hints == 0) return min_complete > 0 ? abi::enter_getevents : 0;
     if ((hints & abi::sq_cq_overflow) != 0) [[unlikely]]
         ++counters_.overflow_flushes;
-    if (min_complete > 0 || hints != 0) flags |= abi::enter_getevents;
-    // SQPOLL, awake: the published tail was all it needed.
-    if (to_submit == 0 && (flags & (abi::enter_getevents | abi::enter_sq_wakeup)) == 0) return 0;
+    return abi::enter_getevents;
+}
 
+[[gnu::always_inline]] inline int Ring::call_kernel(std::uint32_t to_submit, std::uint32_t min_complete,
+                                                    std::uint32_t flags, const abi::Timespec* timeout) noexcept {
     ++counters_.enters;
-    int answer = 0;
-    if (timeout) {
-        const abi::GeteventsArg arg{0, 0, 0, reinterpret_cast<std::uintptr_t>(timeout)};
-        answer = sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags | abi::enter_ext_arg, &arg, sizeof(arg));
-    } else {
-        answer = sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags, nullptr, 0);
-    }
-    if (!sqpoll_) [[likely]]
-        sq_.note_consumed();
-    // After any failure the next enter looks again whether the poller sleeps: to ask once too often costs little.
-    else if ((flags & abi::enter_sq_wakeup) != 0 && answer >= 0)
-        sq_.note_published(tail);
-    if (answer >= 0) [[likely]]
-        return 0;
-    if (nothing_lost(-answer)) ++counters_.retries;
-    return -answer;
+    if (!timeout) return sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags, nullptr, 0);
+    const abi::GeteventsArg arg{0, 0, 0, reinterpret_cast<std::uintptr_t>(timeout)};
+    return sys::io_uring_enter(enter_fd_, to_submit, min_complete, flags | abi::enter_ext_arg, &arg, sizeof(arg));
+}
+
+int Ring::note_failure(int code) noexcept {
+    if (nothing_lost(code)) ++counters_.retries;
+    return code;
 }
 
 int Ring::enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept {
     return enter(offer, min_complete, timeout);
-}
-
-// Lets the SQPOLL thread see what is queued; the flag that wakes it if it sleeps.
-std::uint32_t Ring::show_to_poller(std::uint64_t tail) noexcept {
-    if (sq_.publish_and_check_sleep(tail)) {
-        ++counters_.sqpoll_wakeups;
-        return abi::enter_sq_wakeup;
-    }
-    sq_.note_published(tail);
-    return 0;
 }
 
 int Ring::poll_slowly() noexcept {
@@ -207,7 +223,7 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
     const auto wanted =
         static_cast<std::uint32_t>(in_flight() == 0 ? 1 : std::min<std::uint64_t>(at_least, in_flight()));
     for (;;) {
-        const abi::Timespec ts = to_timespec(left);
+        const abi::Timespec ts = timeout ? to_timespec(left) : abi::Timespec{};
         int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr);
         if (code == EAGAIN || code == EBUSY) {
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing

@@ -266,11 +266,15 @@ private:
 
     int may_enter() noexcept;
     int may_enter_slowly() noexcept;
-    std::uint32_t show_to_poller(std::uint64_t tail) noexcept;
     int bind() noexcept;
     int enable() noexcept;
     enum class Offer : bool { nothing, everything };
     int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
+    int enter_beside_poller(std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
+    std::uint32_t getevents_if_needed(std::uint32_t min_complete) noexcept;
+    int call_kernel(std::uint32_t to_submit, std::uint32_t min_complete, std::uint32_t flags,
+                    const abi::Timespec* timeout) noexcept;
+    int note_failure(int code) noexcept;
     int enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;  // not inlined
     Result<void> set_up(const IoOptions& options, Role role, const Ring* companion);
     Result<void> map(const abi::Params& params);
