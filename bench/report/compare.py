@@ -12,7 +12,8 @@ from statistics import median
 from sample import Failure
 
 LEVEL = 0.95
-DRIFT_MAX = 0.02  # peers that moved by more are worth a word
+DRIFT_MAX = 0.02  # peers that moved by more show another machine
+SHOWN_MAX = 60  # where there are more figures than these, those that do not differ are left out
 IDENTITY = ("CPU", "CPUs", "memory")  # results with other values of these are of two machines
 
 
@@ -78,8 +79,43 @@ def key_texts(keys):
     return texts
 
 
-def amount(value):
-    return f"{value:,.0f}" if value >= 10000 else f"{value:.4g}"
+class Change:
+    """One figure in A and in B."""
+
+    def __init__(self, text, base, new):
+        self.text, self.unit = text, base["unit"]
+        self.counts = len(base["values"]), len(new["values"])
+        self.medians = median(base["values"]), median(new["values"])
+        self.ratio, self.low, self.high = ratio_interval(base["values"], new["values"])
+        self.of_peer = not str(base["labels"].get("peer", "squall")).startswith("squall")
+        self.cost = self.ratio if base["better"] == "less" else 1 / self.ratio
+        self.mark = ""
+        if self.low is not None and not self.low <= 1 <= self.high:
+            self.mark = "better" if self.cost < 1 else "worse"
+
+    def line(self, width):
+        values = [f"{value:,.0f}" if value >= 10000 else f"{value:.4g}" for value in self.medians]
+        interval = "-" if self.low is None else f"{self.low:.3f} to {self.high:.3f}"
+        row = f"{self.text:<{width}} {self.unit:<6} {values[0]:>10} {values[1]:>10}  {self.ratio:.3f}  {interval:<15} "
+        return (row + self.mark).rstrip()
+
+
+def changes_of(base, new, say):
+    ours, theirs = by_key(new), by_key(base)
+    keys = [key for key in theirs if key in ours]
+    if lacking := len(theirs) + len(ours) - 2 * len(keys):
+        say(f"left out  {lacking} figures are in one of the two alone: other options or peers")
+    texts = key_texts(keys)
+    return [Change(texts[key], theirs[key], ours[key]) for key in keys]
+
+
+def say_drift(peers, say):
+    if not peers:
+        say("no peer was measured: what the machine changed between A and B looks like a change of squall")
+        return
+    drift = median(change.cost for change in peers)
+    moved = "so much is the machine's" if abs(drift - 1) > DRIFT_MAX else "the machine was much the same"
+    say(f"the costs of squall's peers, {len(peers)} figures, are {drift:.3f} of what they were in the median: {moved}")
 
 
 def compare(base, new, fail_if_slower, say):
@@ -87,52 +123,29 @@ def compare(base, new, fail_if_slower, say):
     if base["question"] != new["question"]:
         raise Failure(f"A answers {base['question']} and B {new['question']}: only like can be compared")
     check_machines(base, new, say)
-    ours, theirs = by_key(new), by_key(base)
-    keys = [key for key in theirs if key in ours]
-    if not keys:
-        raise Failure("no figure is in both: were they run with the same options?")
-    if lacking := len(theirs) + len(ours) - 2 * len(keys):
-        say(f"left out  {lacking} figures are in one of the two alone: other options or peers")
-    processes = [median(len(side[key]["values"]) for key in keys) for side in (theirs, ours)]
-    texts = key_texts(keys)
-    width = max(len(text) for text in texts.values())
-    say(f"{'':<{width}} {'':<6} {'A':>10} {'B':>10}  B / A  95 % interval")
-
-    counts = {"better": 0, "worse": 0}
-    beyond, peers, no_interval = [], [], False
-    for key in keys:
-        figure = theirs[key]
-        ratio, low, high = ratio_interval(figure["values"], ours[key]["values"])
-        if not str(figure["labels"].get("peer", "squall")).startswith("squall"):
-            peers.append(ratio if figure["better"] == "less" else 1 / ratio)
-        mark, interval = "", "-"
-        if low is None:
-            no_interval = True
-        else:
-            interval = f"{low:.3f} to {high:.3f}"
-            if not low <= 1 <= high:
-                mark = "better" if (ratio < 1) == (figure["better"] == "less") else "worse"
-                counts[mark] += 1
-            loss = (ratio if figure["better"] == "less" else 1 / ratio) - 1
-            if fail_if_slower is not None and mark == "worse" and loss * 100 > fail_if_slower:
-                beyond.append(texts[key])
-        values = [median(side[key]["values"]) for side in (theirs, ours)]
-        say(
-            f"{texts[key]:<{width}} {figure['unit']:<6} {amount(values[0]):>10} {amount(values[1]):>10}"
-            f"  {ratio:.3f}  {interval:<15} {mark}".rstrip()
-        )
+    changes = changes_of(base, new, say)
+    own = [change for change in changes if not change.of_peer]
+    if not own:
+        raise Failure("no figure of squall's is in both: were they run with the same options?")
+    shown = own if len(own) <= SHOWN_MAX else [change for change in own if change.mark]
+    width = max((len(change.text) for change in shown), default=0)
+    if shown:
+        say(f"{'':<{width}} {'':<6} {'A':>10} {'B':>10}  B / A  95 % interval")
+    for change in shown:
+        say(change.line(width))
     say("")
-    counted = " and ".join(f"{count:.0f}" for count in processes)
-    say(f"medians of {counted} processes; ratio: Hodges-Lehmann; interval: Mann-Whitney, exact")
-    drift = median(peers) if peers else 1
-    if abs(drift - 1) > DRIFT_MAX:
-        say(f"the costs of squall's peers moved too, to {drift:.3f} in the median: so much is the machine's")
-    elif not peers:
-        say("no peer was measured: what the machine changed between A and B looks like a change of squall")
-    if no_interval and not sum(counts.values()):
+    if len(shown) < len(own):
+        say(f"{len(own) - len(shown)} figures that do not differ are left out")
+    counted = [f"{median(change.counts[side] for change in own):.0f}" for side in (0, 1)]
+    say(f"medians of {' and '.join(counted)} processes; ratio: Hodges-Lehmann; interval: Mann-Whitney, exact")
+    say_drift([change for change in changes if change.of_peer], say)
+
+    if all(change.low is None for change in own):
         return "too few processes to tell whether anything differs: at least 4 in each (--rounds)", True
-    verdict = f"{sum(counts.values())} of {len(keys)} figures differ: {counts['better']} better, {counts['worse']} worse"
-    verdict += f" in B; chance alone marks {1 - LEVEL:.0%}"
+    better, worse = ([change for change in own if change.mark == mark] for mark in ("better", "worse"))
+    verdict = f"{len(better) + len(worse)} of {len(own)} figures differ: {len(better)} better, {len(worse)} worse in B"
+    verdict += f"; chance alone marks {1 - LEVEL:.0%}"
+    beyond = [change.text for change in worse if fail_if_slower is not None and (change.cost - 1) * 100 > fail_if_slower]
     if beyond:
         verdict += f"; worse by more than {fail_if_slower:g} %: {'; '.join(beyond)}"
     return verdict, not beyond
