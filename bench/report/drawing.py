@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY = "#0072B2 #D55E00 #009E73 #E69F00 #CC79A7 #56B4E9 #6E6E6E".split()
 MARKS = {BLUE: "o", VERMILION: "s", GREEN: "^", ORANGE: "D", PURPLE: "v", SKY: "P", GREY: "X"}
 ROLES = {"fixed": BLUE, "unregistered": VERMILION, "second": SKY, "kernel": PURPLE, "nothing": GREY}
-PEERS = {"squall": BLUE, "liburing": VERMILION, "fio": GREEN, "libaio": ORANGE, "pread": PURPLE, "psync": PURPLE}
+PEERS = {"squall": BLUE, "liburing": VERMILION, "fio": GREEN, "libaio": ORANGE, "pread": PURPLE, "posix": SKY, "preadv2": GREY}
 INK = "#1f2328"
 WIDTH = 4.3  # inches
 LABEL_ROOM = 52  # letters below an axis
@@ -130,7 +130,7 @@ def draw_bars(plot, axes, taken):
             axes.annotate(short(sample.median), (max(sample.values), y), xytext=(4, 0), textcoords="offset points",
                           va="center", fontsize=8)
     axes.set_yticks(range(len(categories)), [textwrap.fill(category, 26) for category in categories])
-    axes.invert_yaxis()
+    axes.set_ylim(len(categories) - 0.45, -0.55)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, furthest * 1.14)

@@ -9,6 +9,7 @@ from sample import WANDER_MAX, Answer, Sample, liburing_name, size_text
 KINDS = {"page_cache": "page cache", "direct": "O_DIRECT"}
 PAGES = {"base": "4 KiB", "huge": "huge", "hugetlb": "hugetlb"}
 QUANTILES = (0.5, 0.99, 0.999, 0.9999)
+CURVE = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 SAMPLES_BEYOND_MIN = 10  # a quantile with fewer samples beyond it is an accident
 WORKERS_MAX = 0.05  # this share of the CPU time spent by io-wq workers is worth a note
 RESIDENT_MIN = 0.999  # and less than this of the file in the page cache is worth a warning
@@ -66,8 +67,8 @@ class Row:
         self.calls = Sample(own) if own else self.traced_calls
         self.latency = merged(run.get("latency", []) for run in runs)
 
-    def quantiles(self):
-        return [quantile(self.latency, share) for share in QUANTILES]
+    def quantiles(self, shares=QUANTILES):
+        return [quantile(self.latency, share) for share in shares]
 
 
 class Cell:
@@ -234,7 +235,7 @@ def answer(results, warnings):
             found.figure("context switches", "/op", None, row.switches, **labels)
             if row.calls:
                 found.figure("system calls", "/op", "less", row.calls, **labels)
-            for share, of_all in zip(QUANTILES, row.quantiles()):
+            for share, of_all in zip(CURVE, row.quantiles(CURVE)):
                 # Of each round where it has enough samples, else of all rounds together.
                 values = [quantile(run.get("latency", []), share) for run in row.runs]
                 values = [of_all] if None in values else values

@@ -62,6 +62,9 @@ class Figures:
         found = [one for one in self.all if one["name"] == name and labels.items() <= one["labels"].items()]
         return Sample(found[0]["values"]) if found else None
 
+    def names(self):
+        return list(dict.fromkeys(figure["name"] for figure in self.all))
+
     def labels(self, name, label):
         """The values that a label has, in the order in which they were measured."""
         return list(dict.fromkeys(

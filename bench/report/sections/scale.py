@@ -65,7 +65,7 @@ def files_plots(figures):
             Series(side, colour, list(figures.samples(FILES, "x", series=f"{step}, {side}").items()))
             for side, colour in sides
         ]
-        caption = "Each point was measured once. Plain system calls, one after another, show the file system's own growth."
+        caption = "Each point was measured once. Plain system calls, one by one, show the file system's own growth."
         yield Plot(f"{step}, by files", caption, "files so far", "CPU time, us per file", series, x_scale="linear",
                    x_text=count_text)
 
@@ -81,8 +81,8 @@ def section(documents):
         ]),
         ("More reads in flight", [
             *curves(figures, DEPTH, reads_style, "CPU time per read of 4 KiB",
-                    "It falls while one system call serves more and more reads, and should not rise again.", "reads in flight",
-                    "CPU time, ns per read", y_log=True),
+                    "It falls while one system call serves more and more reads, and should not rise again.",
+                    "reads in flight", "CPU time, ns per read", y_log=True),
             *curves(figures, DEPTH_RATE, reads_style, "Reads of 4 KiB per second",
                     "It levels out where the device or the CPU is the limit.", "reads in flight", rate, y_log=True),
         ]),
