@@ -11,6 +11,7 @@ struct Way {
     squall::Mode mode = squall::Mode::deferred;
     bool fixed = false;  // the arena is registered with the ring
     bool files = false;  // and so is the file
+    squall::Polling polling = squall::Polling::none;
 };
 
 class Squall {
@@ -35,16 +36,20 @@ public:
     }
 
     [[nodiscard]] std::optional<std::uint64_t> calls() const { return io_.counters().enters; }
-    [[nodiscard]] static std::string note() { return ""; }
+    [[nodiscard]] std::string note() const {
+        return way_.polling != squall::Polling::none && io_.counters().polled == 0 ? "not polled after all" : "";
+    }
 
 private:
     static squall::Io make(const Bench& bench, const Way& way) {
+        if (way.polling != squall::Polling::none) needs_polling_device(bench);
         // An SQPOLL thread may complete a transfer a moment before it gives the SQ slot back.
         const std::uint32_t entries = bench.cell.depth * (way.mode == squall::Mode::sqpoll ? 2 : 1);
         auto io = squall::Io::create({.entries = entries,
                                       .mode = way.mode,
                                       .arena = way.fixed ? &bench.arena : nullptr,
-                                      .file_slots = way.files ? 1U : 0U});
+                                      .file_slots = way.files ? 1U : 0U,
+                                      .polling = way.polling});
         if (!io) give_up(io.error().message(), squall_bench::exit_not_here);
         return *std::move(io);
     }
@@ -83,6 +88,10 @@ std::vector<Peer> squall_peers() {
         peer("squall_files", "the same, and a registered file", true, {.fixed = true, .files = true}),
         peer("squall_sqpoll", "the same, and SQPOLL", true,
              {.mode = squall::Mode::sqpoll, .fixed = true, .files = true}),
+        peer("squall_iopoll", "as files, and polling", true,
+             {.fixed = true, .files = true, .polling = squall::Polling::busy}),
+        peer("squall_hybrid", "the same, and a nap before each poll", true,
+             {.fixed = true, .files = true, .polling = squall::Polling::hybrid}),
     };
 }
 

@@ -4,8 +4,9 @@
 # and preadv2 on one thread and on many, and fio. A cell is an operation, page cache or O_DIRECT, a size, a depth and a batch;
 # a round is every cell, and in it every peer, in an order that changes, each in a process of its own.
 #
-#   --peers-only LIST   which of squall,squall_fixed,squall_huge,squall_files,squall_sqpoll,squall_iopoll,liburing,
-#                       liburing_best,liburing_sqpoll,liburing_iopoll,libaio,posix_aio,pread,pread_threads,pread_pool,preadv2,fio
+#   --peers-only LIST   which of squall,squall_fixed,squall_huge,squall_files,squall_sqpoll,squall_iopoll,squall_hybrid,
+#                       liburing,liburing_best,liburing_sqpoll,liburing_iopoll,libaio,posix_aio,pread,pread_threads,
+#                       pread_pool,preadv2,fio (all)
 #   --target PATH       a file or block device to read, never written (a file of its own, removed at the end)
 #   --dir DIRECTORY     where to make that file, and the one that is written (TMPDIR, else /var/tmp, unless that is memory)
 #   --span MIB          how much of the target is used, 16 to 65536 (256)
@@ -76,7 +77,7 @@ check_options() {
         done
         ((${#cells[@]})) || refuse --batches "$batches" 'for one of the depths not above it'
     fi
-    words --peers-only "$peers_only" squall squall_{fixed,huge,files,sqpoll,iopoll} liburing liburing_{best,sqpoll,iopoll} \
+    words --peers-only "$peers_only" squall squall_{fixed,huge,files,sqpoll,iopoll,hybrid} liburing liburing_{best,sqpoll,iopoll} \
         libaio posix_aio pread pread_{threads,pool} preadv2 fio
     whole --span "$span" 16 65536
     [ -z "$threads" ] || whole --threads "$threads" 1 1024
