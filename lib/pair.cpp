@@ -313,7 +313,11 @@ int Pair::park(std::size_t at_least, const std::chrono::nanoseconds* timeout) no
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
     const std::uint64_t wanted = std::min<std::uint64_t>(at_least, front_.in_flight());
     for (;;) {
-        int code = drive();
+        // Where the polled ring alone has anything to do, one enter submits and waits.
+        const bool at_once = !timeout && !polled_.sqpoll_ && front_.cq_.ready() == 0 && companion_.in_flight() == 0 &&
+                             !companion_.wants_kernel();
+        int code = at_once ? wait(static_cast<std::uint32_t>(wanted), nullptr) : drive();
+        if (at_once) harvest();
         if (!goes_on(code)) return code;
         const std::uint32_t ready = front_.cq_.ready();
         if (ready >= wanted) return 0;
@@ -323,6 +327,7 @@ int Pair::park(std::size_t at_least, const std::chrono::nanoseconds* timeout) no
             left = *timeout - (monotonic_now() - started);
             if (left.count() <= 0) return 0;
         }
+        if (at_once) continue;
         code = wait(static_cast<std::uint32_t>(wanted) - ready, timeout ? &left : nullptr);
         if (!goes_on(code)) return code;
     }

@@ -392,6 +392,30 @@ TEST(PollingAnswersTest, AKernelWithoutHybridPollingPollsAndSaysSo) {
     EXPECT_TRUE(io.features().deferred_taskrun);  // nothing else was given up
 }
 
+TEST(PollingAnswersTest, AParkIsOneEnterWhereThePolledRingAloneIsAtWork) {
+    // In place of a device that polls: the ring is made without polling, and takes what a polled one would.
+    const Intercept takes_all([](Call& call) -> std::optional<long> {
+        if (call.number == test::nr_setup)
+            reinterpret_cast<abi::Params*>(call.args[1])->flags &= ~std::uint32_t{abi::setup_iopoll};
+        return std::nullopt;
+    });
+    const TempDir directory;
+    write_file(directory.file("a"), std::vector<std::byte>(8 << 12));
+    // Direct where that can be had, so that reads are not over as soon as they are submitted.
+    const int direct = ::open(directory.file("a").c_str(), O_RDONLY | O_DIRECT);
+    const Fd file(direct >= 0 ? direct : ::open(directory.file("a").c_str(), O_RDONLY));
+    auto arena = make_arena({.buffer_size = 1 << 12, .count = 8});
+    Io io = make_io(Kind{Mode::deferred, Polling::busy}, {.arena = &arena, .file_slots = 1});
+    ASSERT_TRUE(io.set_file(FileSlot(0), file));
+    for (std::uint64_t round = 1; round <= 4; ++round) {
+        for (Token i = 0; i < 8; ++i)
+            ASSERT_TRUE(io.read(FileSlot(0), arena.memory().subspan(i << 12, 1 << 12), i << 12, i));
+        EXPECT_EQ(io.park(8).size(), 8U);
+        EXPECT_EQ(io.counters().polled, 8 * round);
+        EXPECT_EQ(io.counters().enters, round);
+    }
+}
+
 TEST(PollingAnswersTest, MoreInFlightThanThePolledRingCanHoldIsRefused) {
     const auto refused = Io::create({.entries = 32768, .polling = Polling::busy});
     ASSERT_FALSE(refused);
