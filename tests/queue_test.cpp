@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -213,6 +214,76 @@ TEST(CompletionQueue, MovesARangeWithoutHandingBackTwice) {
     second = Completions(0);
     EXPECT_FALSE(cq.is_lent());
     EXPECT_EQ(load_relaxed(&ring.cq_head), 1U);
+}
+
+TEST(CompletionQueue, MovesAllThatARangeIs) {
+    FakeRing ring(8, 4, UINT32_MAX - 1);  // the indices pass 2^32 within it
+    CompletionQueue cq = ring.completion_queue();
+    for (std::uint64_t token = 1; token <= 4; ++token) ring.post(token);
+    const auto expect = [](const Completions& done, std::vector<std::uint64_t> tokens, int code) {
+        std::vector<std::uint64_t> found;
+        for (const Completion& completion : done) found.push_back(completion.token);
+        EXPECT_EQ(found, tokens);
+        EXPECT_EQ(done.size(), tokens.size());
+        EXPECT_EQ(done.empty(), tokens.empty());
+        EXPECT_EQ(done.error().code(), code);
+    };
+    { const Completions first(cq, 1, 0); }  // so that what follows does not begin at the queue's start
+    Completions from(cq, 2, EPERM);
+    Completions made(std::move(from));
+    expect(made, {2, 3}, EPERM);
+    expect(from, {}, 0);  // NOLINT: a moved-from range is empty
+    Completions assigned(EIO);
+    assigned = std::move(made);
+    expect(assigned, {2, 3}, EPERM);
+    expect(made, {}, 0);  // NOLINT
+    Completions& same = assigned;
+    assigned = std::move(same);
+    expect(assigned, {2, 3}, EPERM);
+    EXPECT_TRUE(cq.is_lent());
+    EXPECT_EQ(load_relaxed(&ring.cq_head), UINT32_MAX);
+    assigned = Completions(ESTALE);
+    expect(assigned, {}, ESTALE);
+    EXPECT_FALSE(cq.is_lent());
+    EXPECT_EQ(load_relaxed(&ring.cq_head), 1U);
+    EXPECT_EQ(cq.ready(), 1U);
+    assigned = Completions(cq, 1, 0);
+    assigned = Completions(0);
+    EXPECT_EQ(load_relaxed(&ring.cq_head), 2U) << "each range that is assigned over gives back what it was lent";
+}
+
+TEST(CompletionQueue, FindsTheFirstWithATokenAmongThoseThatAreReady) {
+    FakeRing ring(8, 4, UINT32_MAX - 1);
+    CompletionQueue cq = ring.completion_queue();
+    EXPECT_EQ(cq.find(0), nullptr);
+    for (const std::uint64_t token : {7U, 8U, 7U}) ring.post(token);
+    EXPECT_EQ(cq.find(7), &ring.cqes[2]);
+    EXPECT_EQ(cq.find(8), &ring.cqes[3]);
+    EXPECT_EQ(cq.find(9), nullptr);
+    { const Completions first(cq, 1, 0); }
+    EXPECT_EQ(cq.find(7), &ring.cqes[0]);
+    { const Completions others(cq, 2, 0); }
+    EXPECT_EQ(cq.find(7), nullptr) << "it was handed out";
+}
+
+TEST(CompletionQueue, WalksForwardOneByOne) {
+    FakeRing ring(8, 4);
+    CompletionQueue cq = ring.completion_queue();
+    ring.post(5);
+    ring.post(6);
+    const Completions done(cq, cq.ready(), 0);
+    auto at = done.begin();
+    EXPECT_EQ((at++)->token, 5U);
+    EXPECT_EQ((*at).token, 6U);
+    EXPECT_NE(at, done.end());
+    EXPECT_EQ(++at, done.end());
+    EXPECT_EQ(Completions::iterator(), Completions::iterator());
+}
+
+TEST(CompletionQueue, GivesNothingBackInAForkedChild) {
+    CompletionQueue wiped;
+    wiped.give_back();  // null is not written to
+    EXPECT_FALSE(wiped.is_lent());
 }
 
 TEST(CompletionQueue, MayBeWalkedTwice) {
