@@ -95,10 +95,11 @@ public:
         return (SharedWord(*kflags_).load(std::memory_order_seq_cst) & abi::sq_need_wakeup) != 0;
     }
 
-    // Published or queued, and not consumed by the kernel yet.
-    [[nodiscard]] std::uint32_t unconsumed(Tail tail) const noexcept { return index(tail) - load_acquire(khead_); }
+    // Published or queued, and not consumed by the kernel yet. Relaxed, here and below, where the head is only counted by:
+    // nothing is written over before widen() has looked at it again.
+    [[nodiscard]] std::uint32_t unconsumed(Tail tail) const noexcept { return index(tail) - load_relaxed(khead_); }
     // Notes what the kernel has consumed, so that unflushed() is about the rest.
-    void note_consumed() noexcept { flushed_ = load_acquire(khead_); }
+    void note_consumed() noexcept { flushed_ = load_relaxed(khead_); }
     // Notes that an SQPOLL thread which is awake will consume all that is published.
     void note_published(Tail tail) noexcept { flushed_ = index(tail); }
     // Lets the next operation find it full, and so look for room anew.
@@ -116,7 +117,7 @@ public:
     // Closes the queue and returns how many of the queued operations the kernel will never consume: with SQPOLL those it
     // was not shown yet, else also those it was shown and left.
     std::uint32_t close(Tail tail, bool sqpoll) noexcept {
-        const std::uint32_t end = sqpoll ? load_relaxed(ktail_) : load_acquire(khead_);
+        const std::uint32_t end = load_relaxed(sqpoll ? ktail_ : khead_);
         hold();
         flushed_ = index(tail);
         return index(tail) - end;
