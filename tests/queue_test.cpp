@@ -312,6 +312,29 @@ TEST(CompletionQueueDeathTest, RefusesATailBeyondItsEntries) {
     EXPECT_DEATH((void)cq.ready(), "the CQ holds 5 completions and has 4 entries");
 }
 
+// In a ring of squall's every CQE is owed to an operation that was queued after its slot had been given back, so that the SQ
+// tail orders what give_back() does. Here it is alone.
+TEST(CompletionQueue, GivesSlotsBackToAKernelThatPostsOfItsOwnAccordOnlyWhenTheyAreRead) {
+    constexpr std::uint64_t total = 100'000;
+    FakeRing ring(4, 4, UINT32_MAX - 1000);
+    std::thread kernel([&ring] {
+        for (std::uint64_t token = 0; token < total; ++token) {
+            while (load_relaxed(&ring.cq_tail) - load_acquire(&ring.cq_head) == ring.cqes.size())
+                std::this_thread::yield();
+            ring.post(token);
+        }
+    });
+    CompletionQueue cq = ring.completion_queue();
+    std::uint64_t wrong = 0;
+    for (std::uint64_t seen = 0; seen < total;) {
+        const Completions done(cq, cq.ready(), 0);
+        for (const Completion& completion : done) wrong += completion.token != seen++ ? 1U : 0U;
+        if (done.empty()) std::this_thread::yield();
+    }
+    kernel.join();
+    EXPECT_EQ(wrong, 0U);
+}
+
 // Both ends of both queues, with indices that pass 2^32 on the way. `sleepy`: the stand-in behaves as an SQPOLL thread
 // that dozes off whenever it finds nothing, and must be woken.
 void run_against_a_kernel(bool sleepy) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Load: millions of operations of random kinds and sizes in batches of random length on real files, checked byte for byte,
-// under a storm of signals; and the SQPOLL thread's sleep, raced for again and again. SQUALL_STRESS scales the work.
+// under a storm of signals. SQUALL_STRESS scales the work.
 #include <fcntl.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -274,26 +274,6 @@ TEST_P(StressTest, TheCompletionQueueWrapsManyTimesWithoutALoss) {
     }
     EXPECT_EQ(sum, total * (total - 1) / 2);
     EXPECT_EQ(io.counters().overflow_flushes, 0U);
-}
-
-// The poller sleeps after 1 ms; submissions come after about as long, so that they meet it as it falls asleep.
-TEST(Stress, NoWakeUpOfASleepySqpollThreadIsLost) {
-    Io io = make_io({.entries = 4, .mode = Mode::sqpoll, .sqpoll_idle = 1ms});
-    std::mt19937_64 random(std::random_device{}());
-    const auto end = io.now() + (scaled(1000) >= 1000 ? 3s : 1s);
-    std::uint64_t rounds = 0;
-    while (io.now() < end) {
-        ASSERT_TRUE(io.nop(rounds));
-        const auto deadline = io.now() + 20s;
-        std::size_t got = 0;
-        while (got == 0 && io.now() < deadline) got = random() % 2 == 0 ? io.poll().size() : io.park(20s).size();
-        ASSERT_EQ(got, 1U) << "the poller sleeps on round " << rounds;
-        ++rounds;
-        const auto pause = io.now() + std::chrono::microseconds(random() % 1500);
-        while (io.now() < pause) {
-        }
-    }
-    EXPECT_GT(io.counters().sqpoll_wakeups, 0U);
 }
 
 }  // namespace
