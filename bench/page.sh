@@ -4,7 +4,8 @@
 # of the answers; or makes it of answers that are there (--from). What a page shows is up to report/. Sourced by bench/run.
 # shellcheck shell=bash
 
-# The options of each run of QUESTION that the page wants, a line for each; one empty line if the question does not say.
+# The options of each run of QUESTION that the page wants, a line for each; one empty line if the question does not say. One
+# whose page_runs are () is on a page only when it is asked for by name.
 page_runs_of() {
     (
         page_runs=('')

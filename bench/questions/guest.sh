@@ -9,6 +9,7 @@ program=bench/device
 rounds=$([ "$quick" ] && echo 2 || echo 5)
 kernel=7.2
 guest_seconds=$([ "$quick" ] && echo 1 || echo 2)
+page_runs=() # some minutes for each boot: on a page only when asked for
 
 check_options() { whole --guest-seconds "$guest_seconds" 1 60; }
 

@@ -58,11 +58,11 @@ def answer(results, warnings):
             raise Failure(f"{' '.join(map(str, key))}: {rows[0]['polled_share']:.0%} of the reads were polled")
     iops = {key: Sample(row["iops"] for row in rows) for key, rows in samples.items()}
     found.say("thousand IOPS, random reads, 128 in flight, 32 queued at a time, registered file, one core of a guest")
-    found.say(f"{'':<37}{'squall':<18}{FLOOR:<18}squall / {FLOOR}")
+    found.say(f"{'':<39}{'squall':<18}{FLOOR:<18}squall / {FLOOR}")
     for key in sorted((key for key in iops if key[4] == "squall"), key=lambda key: (key[0] != "nullb0", *key[:2])):
         device, size, way, buffers, _ = key
         mine, floor = iops[key], iops.get((*key[:4], FLOOR))
-        row = f"{DEVICES[device]:<15}{size_text(size):<7}{way:<10}{'fixed' if buffers == 'fixed' else '':<5}"
+        row = f"{DEVICES[device]:<15}{size_text(size):<7}{way:<10}{'fixed' if buffers == 'fixed' else '':<7}"
         thousands = Sample(value / 1e3 for value in mine.values)
         if floor:
             theirs = Sample(value / 1e3 for value in floor.values)

@@ -2,7 +2,6 @@
 #
 # The page's part on devices that are not the limit, in a guest.
 from plot import Figures, Plot, Section, Series
-
 from sample import size_text
 
 NAME = "guest: reads a second"
@@ -24,7 +23,7 @@ def section(documents):
                     series.append(Series(peer, "squall" if peer == "squall" else "kernel", points))
             if series:
                 caption = "One core of a guest; where its processor is emulated, only the ratio of two bars means something."
-                plots.append(Plot(f"{size_text(size)} reads", caption, "reads a second, more is better", "", series, "bars"))
+                plots.append(Plot(f"{size_text(size)} reads", caption, "", "reads a second, more is better", series, "bars"))
         groups.append((device, plots))
     lead = "A device that answers at once, so that what is left is the kernel's and the library's own cost."
     return Section("A device that is not the limit", lead, documents, groups)
