@@ -11,8 +11,8 @@ PAGE = f"{os.sysconf('SC_PAGE_SIZE') // 1024} KiB"
 KINDS = {"page_cache": "page cache", "direct": "O_DIRECT"}
 
 # What squall promises of itself on an ordinary x86-64 machine. A device or a CPU may be such that it cannot be.
-PAGE_CACHE_MIN = 1.08  # 4 KiB, page cache: IOPS, or the inverse of CPU time, of fixed over unregistered
-DIRECT_MAX = 0.65  # 128 KiB, O_DIRECT: CPU time of fixed on huge pages over unregistered on ordinary pages
+PAGE_CACHE_MIN = 1.10  # 4 KiB, page cache: IOPS, or the inverse of CPU time, of fixed over unregistered
+DIRECT_MAX = 0.60  # 128 KiB, O_DIRECT: CPU time of fixed on huge pages over unregistered on ordinary pages
 
 WORKERS_MAX = 0.05  # this share of the CPU time spent by io-wq workers is worth a warning
 RESIDENT_MIN = 0.999  # and so is less than this of the file in the page cache
