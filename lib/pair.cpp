@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -144,8 +145,7 @@ Pair::Slot* Pair::slot_at(std::uint32_t place) const noexcept {
 }
 
 bool Pair::polls(abi::Word op_fd) const noexcept {
-    OpFd about{};
-    std::memcpy(&about, &op_fd, sizeof(about));
+    const auto about = std::bit_cast<OpFd>(op_fd);
     if ((about.flags & abi::sqe_fixed_file) == 0) return false;
     const Slot* const slot = slot_at(about.fd);
     if (!slot || !slot->in_polled_table) return false;
@@ -173,22 +173,21 @@ bool Pair::make_room(abi::Word op_fd) noexcept {
 void Pair::settle() noexcept {
     const Loan loan = std::exchange(loan_, Loan::none);
     if (loan == Loan::none) return;
-    Ring& ring = loan == Loan::from_polled ? polled_ : companion_;
     abi::SqeWords& words = loan == Loan::from_polled ? polled_.sq_.at(loaned_) : companion_.sq_.slot();
     Record& record = records_[loaned_];
-    abi::Sqe sqe{};
-    std::memcpy(&sqe, &words, sizeof(sqe));
-    record = {sqe.user_data, 0, Record::Role::ordinary};
-    front_.sampler_.name(record.token, front_.counters_.submitted - 1);
+    record.token = static_cast<Token>(words.user_data);
     words.user_data = abi::Word{loaned_};
+    front_.sampler_.name(record.token, front_.counters_.submitted - 1);
     if (loan == Loan::from_polled) {
         record.role = Record::Role::transfer;
-        record.place = static_cast<std::uint32_t>(sqe.fd);
-        ++slot_at(record.place)->transfers;
+        record.place = std::bit_cast<OpFd>(words.op_fd).fd;
+        ++slots_[record.place - 1].transfers;  // polls() has seen to it that there is one
         polled_.sq_array_[static_cast<std::uint32_t>(polled_.counters_.submitted) & (total_ - 1)] = loaned_;
-        ++ring.counters_.submitted;
+        ++polled_.counters_.submitted;
         return;
     }
+    record.role = Record::Role::ordinary;
+    const auto sqe = std::bit_cast<abi::Sqe>(words);
     if (sqe.opcode == static_cast<std::uint8_t>(abi::Op::openat) && sqe.file_index != 0 &&
         slot_at(sqe.file_index - 1)) {
         // The kernel would open it into the companion's table alone: open a descriptor, for both.
@@ -197,7 +196,7 @@ void Pair::settle() noexcept {
         words.len_flags = abi::word(sqe.len, sqe.op_flags | O_CLOEXEC);
         words.buffer = abi::buffer_word(sqe.buf_index, 0);
     }
-    ring.push();
+    companion_.push();
 }
 
 // --- Completing -------------------------------------------------------------------------------------------------------
@@ -218,13 +217,14 @@ std::uint64_t Pair::in_kernel(const Ring& ring) const noexcept {
 void Pair::deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags) noexcept {
     const std::uint32_t tail = tail_;  // only we store it
     completions_[tail & (total_ - 1)] = {records_[number].token, res, flags};
-    store_release(&tail_, tail + 1);
+    tail_ = tail + 1;  // the front's CQ is read by this thread alone
     free_[free_count_++] = number;
 }
 
 void Pair::harvest() noexcept {
     harvest_polled();
-    send_again();
+    if (refused_count_ > 0) [[unlikely]]
+        send_again();
     harvest_companion();
     absorb(polled_);
     absorb(companion_);
@@ -233,12 +233,10 @@ void Pair::harvest() noexcept {
 void Pair::harvest_polled() noexcept {
     polled_.reap([this](const Completion& done) {
         const auto number = static_cast<std::uint32_t>(done.token);
-        const Record& record = records_[number];
-        Slot& slot = *slot_at(record.place);
+        Slot& slot = slots_[records_[number].place - 1];
         // The kernel's word for a file, or a direction, that cannot be polled: nothing was transferred.
-        if (done.res == -EOPNOTSUPP) {
-            OpFd about{};
-            std::memcpy(&about, &polled_.sq_.at(number), sizeof(about));
+        if (done.res == -EOPNOTSUPP) [[unlikely]] {
+            const auto about = std::bit_cast<OpFd>(polled_.sq_.at(number).op_fd);
             (reads(about.opcode) ? slot.refuses_read : slot.refuses_write) = true;
             refused_[refused_count_++] = number;
             return;
