@@ -355,8 +355,9 @@ TEST_F(ArenaPages, MapsAsMuchForTheStackAsItsBuffersNeed) {
     EXPECT_EQ(make({.buffer_size = 512, .count = fitting + 1}).substr(0, 15), "m1 = mmap 8192 ");
 }
 
-TEST_F(ArenaPages, CountsEveryChangeOfTheStack) {
+TEST(ArenaStack, CountsEveryChange) {
     std::optional<std::uintptr_t> control_at;
+    std::optional<BufferArena> arena;
     {
         const Witness first([&](const Call& call, long answer) {
             if (call.number == SYS_mmap && !control_at) control_at = static_cast<std::uintptr_t>(answer);

@@ -24,15 +24,23 @@ std::string hex(std::uintptr_t value) {
     return text;
 }
 
+// By appending: g++ 12 warns of its own operator+ here.
+std::string numbered(const char* kind, long number) {
+    std::string text(kind);
+    return text += std::to_string(number);
+}
+
 // The names of the bits in `value`, each after a blank; what has no name as a number.
 std::string bits(std::uintptr_t value, const Names& names) {
     std::string text;
     for (const auto& [bit, name] : names) {
         if ((value & bit) != bit) continue;
-        text += std::string(" ") + name;
+        text += ' ';
+        text += name;
         value &= ~bit;
     }
-    return value == 0 ? text : text + " " + hex(value);
+    if (value != 0) text += ' ', text += hex(value);
+    return text;
 }
 
 std::string one_of(std::uintptr_t value, const Names& names) {
@@ -80,18 +88,18 @@ void Trace::forget() {
 
 void Trace::see(const Call& call, long answer) {
     // Named before the call is put into words, so that its line says what the new thing is called.
-    if (answer >= 0 && call.number == nr_setup) fds_[static_cast<int>(answer)] = "ring" + std::to_string(++rings_);
-    if (answer >= 0 && call.number == SYS_openat) fds_[static_cast<int>(answer)] = "file" + std::to_string(++files_);
+    if (answer >= 0 && call.number == nr_setup) fds_[static_cast<int>(answer)] = numbered("ring", ++rings_);
+    if (answer >= 0 && call.number == SYS_openat) fds_[static_cast<int>(answer)] = numbered("file", ++files_);
     if (answer >= 0 && call.number == SYS_pipe2) {
         const auto* const ends = reinterpret_cast<const int*>(call.args[0]);
-        const std::string name = "pipe" + std::to_string(++pipes_);
+        const std::string name = numbered("pipe", ++pipes_);
         fds_[ends[0]] = name + ".read";
         fds_[ends[1]] = name + ".write";
     }
     if (!sys::is_error(answer) && call.number == SYS_mmap)
-        mappings_[static_cast<std::uintptr_t>(answer)] = {"m" + std::to_string(++maps_), call.args[1]};
+        mappings_[static_cast<std::uintptr_t>(answer)] = {numbered("m", ++maps_), call.args[1]};
     lines_ += words(call, answer);
-    if (sys::is_error(answer)) lines_ += " -> -" + std::to_string(-answer);
+    if (sys::is_error(answer)) lines_ += numbered(" -> -", -answer);
     lines_ += '\n';
     if (call.number == SYS_close) fds_.erase(static_cast<int>(call.args[0]));
     // What is cut off a mapping's end or start leaves the rest its name; only all of it takes the name away.
