@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,11 +73,12 @@ class Fio:
     def command(self, out, *words):
         cell = self.cell
         command = [
-            "fio", "--name=peer", f"--filename={cell.target}", "--ioengine=io_uring", f"--rw=rand{cell.op}", f"--bs={cell.size}",
-            f"--direct={int(cell.kind == 'direct')}", f"--size={cell.options.span_mib}m", "--io_size=1t",
+            "fio", "--name=peer", f"--filename={cell.target}", "--ioengine=io_uring", f"--rw=rand{cell.op}",
+            f"--bs={cell.size}", f"--direct={int(cell.kind == 'direct')}", f"--size={cell.options.span_mib}m", "--io_size=1t",
             f"--iodepth={cell.depth}", f"--iodepth_batch_submit={cell.batch}", f"--iodepth_batch_complete_min={cell.batch}",
             f"--iodepth_batch_complete_max={cell.depth}", "--registerfiles=1", "--fixedbufs=1", "--nonvectored=1",
-            "--iomem_align=2m", "--norandommap=1", "--randrepeat=0", f"--randseed={cell.options.round}", "--scramble_buffers=0",
+            "--iomem_align=2m", "--norandommap=1", "--randrepeat=0", f"--randseed={cell.options.round}",
+            "--scramble_buffers=0",
             # The file is as it should be: fio must neither lay it out, nor drop its pages, nor advise the kernel.
             "--invalidate=0", "--fadvise_hint=0", "--fallocate=none", "--allow_file_create=0",
             "--output-format=json+", f"--output={out}", *words,
@@ -106,9 +108,8 @@ class Fio:
         counted = []
         for transfers in (self.cell.depth, 20 * self.cell.depth):
             into = os.path.join(self.scratch, "calls")
-            job = self.run(
-                "--gtod_reduce=1", f"--number_ios={transfers}", before=[self.cell.options.program, f"--count-into={into}", "--"]
-            )
+            counter = [self.cell.options.program, f"--count-into={into}", "--"]
+            job = self.run("--gtod_reduce=1", f"--number_ios={transfers}", before=counter)
             with open(into, encoding="utf-8") as file:
                 number = file.read()
             if not number:
@@ -174,7 +175,7 @@ def main():
     except NotHere as reason:  # for all of them
         absent = {name: str(reason) for name in wanted}
         order = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(options.out) or None) as scratch:
         for name in order:
             try:
                 results[name] = Fio(cell, scratch).measure() if name == "fio" else cell.measure(name)
@@ -189,6 +190,8 @@ def main():
         json.dump(document, out)
 
 
+# Ends the process that is being run, too.
+signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 try:
     main()
 except (Failed, OSError, ValueError) as error:

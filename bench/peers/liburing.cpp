@@ -106,8 +106,7 @@ private:
         unsigned flags = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
         flags |= way_.sqpoll ? IORING_SETUP_SQPOLL : IORING_SETUP_COOP_TASKRUN;
         if (way_.iopoll) flags |= IORING_SETUP_IOPOLL;
-        std::vector<unsigned> extras = {IORING_SETUP_SINGLE_ISSUER |
-                                        (way_.sqpoll ? 0 : IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG)};
+        std::vector<unsigned> extras = {IORING_SETUP_SINGLE_ISSUER | (way_.sqpoll ? 0 : IORING_SETUP_DEFER_TASKRUN)};
 #ifdef IORING_SETUP_NO_SQARRAY
         extras.insert(extras.begin(), extras.front() | IORING_SETUP_NO_SQARRAY);
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Measures one peer at one cell in this process, and prints one JSON object. bench/peers/cell.py runs the processes, in
-// an order that changes from round to round, and puts the objects together; report.py compares. What is measured:
+// an order that changes from round to round, and puts the objects together; report/peers.py compares. What is measured:
 //   first     whether the right bytes move (probe.hpp); a peer that fails is measured no further
 //   then      a warm-up, and for --seconds the throughput: iops, CPU time, context switches, and system calls as far as the
 //             peer counts them itself
@@ -199,7 +199,7 @@ void print_traced_calls(Engine& engine, double seconds) {
     const auto traced = static_cast<double>(trace.count() - counted);
     const auto transfers = static_cast<double>(engine.finished() - finished);
     if (transfers == 0) return;
-    std::printf(", \"traced_calls\": %.6g", traced / transfers);
+    std::printf(", \"traced_calls\": %.6g, \"traced_transfers\": %.0f", traced / transfers, transfers);
     if (calls) std::printf(", \"calls_while_traced\": %.6g", static_cast<double>(*engine.calls() - *calls) / transfers);
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # squall beside the other ways to do file I/O, on the same files in one interleaved run: liburing, libaio, POSIX AIO, pread
-# and preadv2 on one thread and on many, and fio. A cell is an operation, page cache or O_DIRECT, a size, a depth and a batch;
-# a round is every cell, and in it every peer, in an order that changes, each in a process of its own.
+# and preadv2 on one thread and on many, and fio. A cell is an operation, page cache or O_DIRECT, a size, a depth and a
+# batch; a round is every cell, and in it every peer, in an order that changes, each in a process of its own.
 #
 #   --peers-only LIST   which of squall,squall_fixed,squall_huge,squall_files,squall_sqpoll,squall_iopoll,squall_hybrid,
 #                       liburing,liburing_best,liburing_sqpoll,liburing_iopoll,libaio,posix_aio,pread,pread_threads,
@@ -10,7 +10,7 @@
 #   --target PATH       a file or block device to read, never written (a file of its own, removed at the end)
 #   --dir DIRECTORY     where to make that file, and the one that is written (TMPDIR, else /var/tmp, unless that is memory)
 #   --span MIB          how much of the target is used, 16 to 65536 (256)
-#   --seconds S         time per peer, cell and round for throughput, 0.01 to 60 (0.1); latency gets two thirds of it
+#   --seconds S         time per peer, cell and round for throughput, 0.01 to 60 (0.08); latency gets two thirds of it
 #   --threads N         threads of the peers that have some, 1 to 1024 (what suits each)
 #
 #   With any of these five, all combinations of them in place of cells that were chosen:
@@ -25,7 +25,7 @@ peers_only=
 target=
 dir=
 span=256
-seconds=0.1
+seconds=0.08
 sizes=
 depths=
 batches=
@@ -45,12 +45,15 @@ whole_numbers() {
     [[ $2 =~ ^[0-9]+(,[0-9]+)*$ ]] || refuse "$1" "$2" 'whole numbers separated by commas, such as 1,64'
     for number in ${2//,/ }; do whole "$1" "$number" 1 "$3"; done
 }
-# words OPTION LIST WORD...
+# words OPTION LIST WORD...: LIST may be empty.
 words() {
-    local option=$1 list=$2 word
+    local option=$1 list=$2 word rule
     shift 2
+    printf -v rule '%s, ' "$@"
+    rule="some of ${rule%, }, separated by commas"
+    [[ $list =~ ^([a-z_0-9]+(,[a-z_0-9]+)*)?$ ]] || refuse "$option" "$list" "$rule"
     for word in ${list//,/ }; do
-        [[ " $* " = *" $word "* ]] || refuse "$option" "$list" "some of ${*// /, }, separated by commas"
+        [[ " $* " = *" $word "* ]] || refuse "$option" "$list" "$rule"
     done
 }
 
@@ -77,8 +80,8 @@ check_options() {
         done
         ((${#cells[@]})) || refuse --batches "$batches" 'for one of the depths not above it'
     fi
-    words --peers-only "$peers_only" squall squall_{fixed,huge,files,sqpoll,iopoll,hybrid} liburing liburing_{best,sqpoll,iopoll} \
-        libaio posix_aio pread pread_{threads,pool} preadv2 fio
+    words --peers-only "$peers_only" squall squall_{fixed,huge,files,sqpoll,iopoll,hybrid} \
+        liburing liburing_{best,sqpoll,iopoll} libaio posix_aio pread pread_{threads,pool} preadv2 fio
     whole --span "$span" 16 65536
     [ -z "$threads" ] || whole --threads "$threads" 1 1024
     seconds --seconds "$seconds"

@@ -12,6 +12,7 @@ QUANTILES = (0.5, 0.99, 0.999, 0.9999)
 CURVE = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 SAMPLES_BEYOND_MIN = 10  # a quantile with fewer samples beyond it is an accident
 WORKERS_MAX = 0.05  # this share of the CPU time spent by io-wq workers is worth a note
+TRACED_MIN = 3000  # with fewer transfers a peer's own count of system calls is not held against the kernel's
 RESIDENT_MIN = 0.999  # and less than this of the file in the page cache is worth a warning
 
 # What squall promises: not to cost more than liburing with the same set-up. Both end in the same kernel.
@@ -30,7 +31,7 @@ def shown(name):
 def quantile(histogram, share):
     """Of [[ns, how many], ...]: microseconds, or None where too few lie beyond."""
     count = sum(number for _, number in histogram)
-    if count * (1 - share) < SAMPLES_BEYOND_MIN:
+    if round(count * (1 - share)) < SAMPLES_BEYOND_MIN:
         return None
     passed = 0
     for nanoseconds, number in histogram:
@@ -125,8 +126,12 @@ def add_warnings(cells, results, warnings):
         )
     for cell in cells:
         for row in cell.rows.values():
-            own, traced = row.runs[0].get("calls_while_traced"), row.runs[0].get("traced_calls")
-            if own is not None and traced is not None and abs(own - traced) > 0.01 + 0.2 * max(own, traced):
+            run = row.runs[0]
+            # Of few transfers a peer's start and end would be too large a part.
+            if run.get("traced_transfers", 0) < TRACED_MIN or "calls_while_traced" not in run:
+                continue
+            own, traced = run["calls_while_traced"], run["traced_calls"]
+            if abs(own - traced) > 0.01 + 0.1 * traced:
                 warnings.append(
                     f"{cell.name()}: {shown(row.peer)} counts {own:.3f} system calls per transfer, the kernel {traced:.3f}"
                 )
@@ -176,9 +181,10 @@ def say_legend(found, cells, context):
     for (peer, reason), where in absent.items():
         places = "" if len(where) == len(cells) else f" ({len(where)} of {len(cells)} cells)"
         found.say(f"{shown(peer):<18} absent{places}: {reason}")
-    found.say("of best: ratio to the best of the others, within each round. calls, switches: system calls and context switches per")
-    found.say("transfer. CPU ns: per transfer, all threads of the process, io_uring's kernel threads among them; no interrupts that")
-    found.say("met an idle CPU. Latencies from queueing to hand-out, in runs of their own; - where too few were sampled.")
+    found.say("of best: ratio to the best of the others, within each round. calls, switches: system calls and context switches")
+    found.say("per transfer. CPU ns: per transfer, all threads of the process, io_uring's kernel threads among them; no")
+    found.say("interrupts that met an idle CPU. Latencies from queueing to hand-out, in runs of their own; - where too few were")
+    found.say("sampled.")
 
 
 def judge(found, cells):
@@ -190,7 +196,8 @@ def judge(found, cells):
         ]
         if ratios:
             rule = f"CPU time of {shown(mine)} over {shown(theirs)}, set up alike: at most {LIKE_FOR_LIKE_MAX:.2f}"
-            found.expect(f"{rule}, median of {len(ratios)} cells", f"{median(ratios):.2f}", median(ratios) <= LIKE_FOR_LIKE_MAX)
+            ratio = median(ratios)
+            found.expect(f"{rule}, median of {len(ratios)} cells", f"{ratio:.2f}", ratio <= LIKE_FOR_LIKE_MAX)
     iops, cpu, beaten = [], [], []
     for cell in cells:
         pairs = [(cell.best(figure, True), cell.best(figure, False)) for figure in ("iops", "cpu_ns")]
@@ -218,7 +225,8 @@ def answer(results, warnings):
     cells = cells_of(results)
     add_warnings(cells, results, warnings)
     rounds = max((len(row.runs) for cell in cells for row in cell.rows.values()), default=0)
-    found.say(f"random transfers in {context['span_mib']} MiB; medians of {rounds} rounds, a process for each peer, cell and round")
+    where = f"random transfers in {context['span_mib']} MiB"
+    found.say(f"{where}; medians of {rounds} rounds, a process for each peer, cell and round")
     found.say()
     for cell in cells:
         say_cell(found, cell)
