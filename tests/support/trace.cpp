@@ -175,7 +175,8 @@ std::string Trace::words(const Call& call, long answer) {
         case nr_setup:
             return (answer < 0 ? "setup " : fd(static_cast<std::uintptr_t>(answer)) + " = setup ") + number(0);
         case nr_enter:
-            return "enter " + fd(a[0]) + " " + number(1) + " " + number(2) + bits(a[3], enter_flags);
+            return "enter " + ((a[3] & abi::enter_registered_ring) != 0 ? number(0) : fd(a[0])) + " " + number(1) +
+                   " " + number(2) + bits(a[3], enter_flags);
         case nr_register:
             return "register " + fd(a[0]) + " " + one_of(a[1], register_codes) + " " + number(3);
         default:
