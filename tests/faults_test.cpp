@@ -67,12 +67,15 @@ class FaultsTest : public testing::TestWithParam<Mode> {};
 INSTANTIATE_TEST_SUITE_P(Modes, FaultsTest, testing::Values(Mode::deferred, Mode::plain, Mode::sqpoll),
                          [](const auto& test) { return name_of(test.param); });
 
+enum class Make { plainly, with_more, polled };
+
 TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
-    for (const bool with_more : {false, true}) {
+    for (const Make how : {Make::plainly, Make::with_more, Make::polled}) {
         const std::size_t met = with_every_fault([&](const Fault* fault) {
             BufferArena arena = make_arena({.count = 4});
             IoOptions options{.entries = 4, .mode = GetParam()};
-            if (with_more) options.arena = &arena, options.file_slots = 3;
+            if (how != Make::plainly) options.arena = &arena, options.file_slots = 3;
+            if (how == Make::polled) options.polling = Polling::busy;
             const auto make = [&] {
                 const FaultsHere here;
                 return Io::create(options);
@@ -86,7 +89,9 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
             if (fault->code == abi::register_iowq_max_workers)
                 EXPECT_EQ(io.error().code(), EOPNOTSUPP);
             else
-                expect_named(io.error(), *fault, name_in_create(*fault, with_more));
+                // Of two rings and what binds them, pair_test.cpp has the names.
+                expect_named(io.error(), *fault,
+                             how == Make::polled ? "Io::create: " : name_in_create(*fault, how == Make::with_more));
             // The arena goes now, and would abort were a ring still counted among its users.
         });
         EXPECT_GT(met, 100U);
@@ -94,14 +99,16 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
 }
 
 TEST_P(FaultsTest, AnIdleRingIsGoneWhicheverCallOfItsEndFails) {
-    const std::size_t met = with_every_fault([](const Fault*) {
-        BufferArena arena = make_arena({.count = 4});
-        std::optional<Io> io = make_io({.entries = 4, .mode = GetParam(), .arena = &arena});
-        ASSERT_EQ(result_of(*io, io->nop(1)), 0);
-        const FaultsHere here;
-        io.reset();
-    });
-    EXPECT_GT(met, 20U);
+    for (const Polling polling : {Polling::none, Polling::busy}) {
+        const std::size_t met = with_every_fault([&](const Fault*) {
+            BufferArena arena = make_arena({.count = 4});
+            std::optional<Io> io = make_io({.entries = 4, .mode = GetParam(), .arena = &arena, .polling = polling});
+            ASSERT_EQ(result_of(*io, io->nop(1)), 0);
+            const FaultsHere here;
+            io.reset();
+        });
+        EXPECT_GT(met, 20U);
+    }
 }
 
 // --- Driving it -----------------------------------------------------------------------------------------------------
