@@ -144,6 +144,15 @@ TEST_F(Calls, MakingDirectoriesSaysWhichOneCouldNotBeMadeAndWhy) {
               "create_dir_all((null)): EFAULT (Bad address): the path is null");
 }
 
+TEST_F(Calls, DescriptorZeroIsAsGoodAsAny) {
+    ::close(0);
+    EXPECT_EQ(io.list_dir(dir.path().c_str()).value().size(), 0U);
+    EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
+    EXPECT_TRUE(io.create_dir_all(dir.path().c_str()));
+    EXPECT_EQ(::fcntl(0, F_GETFD), -1);
+    EXPECT_EQ(::open("/dev/null", O_RDWR), 0);
+}
+
 // --- Block sizes and alignments -------------------------------------------------------------------------------------
 
 // What statx and ioctl answer, and with what.

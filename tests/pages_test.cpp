@@ -43,13 +43,17 @@ protected:
             const std::string content = file->second();
             const int fd = ::memfd_create("file", MFD_CLOEXEC);
             EXPECT_EQ(::pwrite(fd, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
-            return fd;
+            if (!without_stdin || fd == 0) return fd;
+            ::dup2(fd, 0);
+            ::close(fd);
+            return 0;
         }
         if (call.number == SYS_madvise) {
             const auto advice = advices.find(static_cast<int>(call.args[2]));
             if (advice != advices.end()) return advice->second;
         }
         if (call.number != SYS_mmap) return std::nullopt;
+        if (no_control != 0) return no_control;
         if ((call.args[3] & MAP_HUGETLB) != 0) {
             if (no_hugetlb != 0) return no_hugetlb;
             Call ordinary = call;  // any pages will do here
@@ -99,7 +103,9 @@ protected:
     static constexpr int collapse = 25;
     std::map<std::string, std::function<std::string()>> files;  // one that is empty is not there
     std::map<int, long> advices;
+    bool without_stdin = false;  // so that descriptor 0 is free, and what is opened gets it
     long no_hugetlb = 0;
+    long no_control = 0;
     std::optional<std::size_t> past_huge;
     std::uintptr_t mapped_at = 0;
     Intercept intercept;
@@ -316,6 +322,31 @@ TEST_F(ArenaPages, ReadsTheSizeOfAHugePageAtTheEndOfALongFile) {
     ASSERT_TRUE(arena);
     EXPECT_EQ(arena->page_size(), 1U << 20);
     EXPECT_EQ(arena->memory().size(), 3U << 20);
+}
+
+TEST_F(ArenaPages, ReadsTheSameWithDescriptor0) {
+    without_stdin = true;
+    past_huge = 0;
+    make({.count = 512, .pages = Pages::hugetlb});
+    EXPECT_TRUE(arena);
+    advices[collapse] = -EINVAL;
+    files[smaps] = [this] { return vma(mapped_at, mapped_at + huge, 2048); };
+    const std::string calls = make({.count = 512, .pages = Pages::transparent});
+    EXPECT_TRUE(arena);
+    EXPECT_NE(calls.find("close file1\n"), std::string::npos);
+    EXPECT_NE(calls.find("close file2\n"), std::string::npos);
+    EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
+    EXPECT_EQ(::open("/dev/null", O_RDWR), 0);
+}
+
+TEST_F(ArenaPages, SaysWhenItsStackCannotBeMapped) {
+    for (const int refusal : {ENOMEM, EAGAIN}) {
+        no_control = -refusal;
+        EXPECT_EQ(make({.count = 4}), "mmap 4096 read write private anonymous -> -" + std::to_string(refusal) + "\n");
+        EXPECT_EQ(message, Error(refusal, "BufferArena::create: mapping 4096 bytes",
+                                 "the machine, the memory cgroup or RLIMIT_AS has no room for it")
+                               .message());
+    }
 }
 
 TEST_F(ArenaPages, TouchesEveryPageItselfWhereTheKernelDoesNot) {

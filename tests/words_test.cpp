@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -166,6 +167,7 @@ struct Machine {
     long statx = 0;
     std::uint32_t capabilities = 0;
     long capget = 0;
+    bool without_stdin = false;  // so that descriptor 0 is free, and what is opened gets it
 
     std::optional<long> operator()(const Call& call) const {
         switch (call.number) {
@@ -173,7 +175,10 @@ struct Machine {
                 if (!sysctl) return -ENOENT;
                 const int fd = ::memfd_create("sysctl", MFD_CLOEXEC);
                 EXPECT_EQ(::pwrite(fd, sysctl->data(), sysctl->size(), 0), static_cast<ssize_t>(sysctl->size()));
-                return fd;
+                if (!without_stdin || fd == 0) return fd;
+                ::dup2(fd, 0);
+                ::close(fd);
+                return 0;
             }
             case SYS_read:
                 return read == 0 ? std::nullopt : std::optional<long>(read);
@@ -228,6 +233,9 @@ TEST(Words, TellASwitchedOffIoUringFromAFilter) {
     EXPECT_EQ(on({.sysctl = "2\n"}, setup), doing +
                                                 "io_uring is switched off on this machine (sysctl "
                                                 "kernel.io_uring_disabled=2): the operator must set it to 0");
+    EXPECT_EQ(on({.sysctl = "2\n", .without_stdin = true}, setup), on({.sysctl = "2\n"}, setup));
+    EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
+    EXPECT_EQ(::open("/dev/null", O_RDWR), 0);
     Trace trace;
     on({}, setup);
     EXPECT_EQ(trace.take(), "file1 = open /proc/sys/kernel/io_uring_disabled cloexec\nread file1 1\nclose file1\n");
