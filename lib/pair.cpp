@@ -218,7 +218,17 @@ void Pair::deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags) 
     const std::uint32_t tail = tail_;  // only we store it
     completions_[tail & (total_ - 1)] = {records_[number].token, res, flags};
     tail_ = tail + 1;  // the front's CQ is read by this thread alone
+    records_[number].role = Record::Role::none;
     free_[free_count_++] = number;
+}
+
+// Which record a completion is about: an index for which only the kernel vouches.
+std::uint32_t Pair::number_of(const Completion& done, bool polled) const noexcept {
+    const Record::Role role = done.token < total_ ? records_[done.token].role : Record::Role::none;
+    SQUALL_ASSERT(role != Record::Role::none && (role == Record::Role::transfer) == polled,
+                  "the kernel completed operation %llu, which is not in flight in the %s ring",
+                  static_cast<unsigned long long>(done.token), polled ? "polled" : "other");
+    return static_cast<std::uint32_t>(done.token);
 }
 
 void Pair::harvest() noexcept {
@@ -232,12 +242,14 @@ void Pair::harvest() noexcept {
 
 void Pair::harvest_polled() noexcept {
     polled_.reap([this](const Completion& done) {
-        const auto number = static_cast<std::uint32_t>(done.token);
-        Slot& slot = slots_[records_[number].place - 1];
+        const std::uint32_t number = number_of(done, true);
+        Record& record = records_[number];
+        Slot& slot = slots_[record.place - 1];
         // The kernel's word for a file, or a direction, that cannot be polled: nothing was transferred.
         if (done.res == -EOPNOTSUPP) [[unlikely]] {
             const auto about = std::bit_cast<OpFd>(polled_.sq_.at(number).op_fd);
             (reads(about.opcode) ? slot.refuses_read : slot.refuses_write) = true;
+            record.role = Record::Role::refused;
             refused_[refused_count_++] = number;
             return;
         }
@@ -263,10 +275,10 @@ void Pair::send_again() noexcept {
 
 void Pair::harvest_companion() noexcept {
     companion_.reap([this](const Completion& done) {
-        const auto number = static_cast<std::uint32_t>(done.token);
+        const std::uint32_t number = number_of(done, false);
         const Record& record = records_[number];
         std::int32_t res = done.res;
-        if (record.role == Record::Role::transfer) --slot_at(record.place)->transfers;
+        if (record.role == Record::Role::refused) --slot_at(record.place)->transfers;
         if (record.role == Record::Role::open_place && res >= 0) res = put_into_slot(record.place, res);
         deliver(number, res, done.flags);
     });

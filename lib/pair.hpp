@@ -44,8 +44,10 @@ private:
     // An operation in flight; its number is its user_data in both rings, and for a polled one its SQE's place too.
     struct Record {
         enum class Role : std::uint8_t {
+            none,  // not in flight
             ordinary,
-            transfer,    // began in the polled ring; `place` is its file's
+            transfer,    // in the polled ring; `place` is its file's
+            refused,     // by the polled ring, and so the companion's
             open_place,  // to be put into `place` of both tables when it is open
         };
         Token token;
@@ -66,6 +68,7 @@ private:
     int drive() noexcept;
     int wait(std::uint32_t wanted, const std::chrono::nanoseconds* left) noexcept;
     void harvest() noexcept;
+    std::uint32_t number_of(const Completion& done, bool polled) const noexcept;
     void harvest_polled() noexcept;
     void harvest_companion() noexcept;
     void send_again() noexcept;

@@ -331,7 +331,7 @@ void Ring::drain() noexcept {
     const std::uint64_t dropped = sq_.close(counters_.submitted, sqpoll_);
     const auto owed = [this, dropped] {
         const std::uint32_t count = cq_.ready();
-        counters_.completed += count;
+        complete(count);
         cq_.lend(count);
         cq_.give_back();
         return in_flight() - dropped;

@@ -240,10 +240,13 @@ private:
         cq_.must_not_be_lent();
         const std::uint32_t count = cq_.ready();
         if (count == 0) return Completions(code);  // an idle poll stores nothing
+        complete(count);
+        return Completions(cq_, count, code);
+    }
+    void complete(std::uint32_t count) noexcept {
         SQUALL_ASSERT(count <= in_flight(), "the CQ holds %u completions and %llu operations are in flight", count,
                       static_cast<unsigned long long>(in_flight()));
         counters_.completed += count;
-        return Completions(cq_, count, code);
     }
 
     // Hands every completion that has arrived to `take`, and its slot back.
@@ -251,7 +254,7 @@ private:
     void reap(Take take) noexcept {
         const std::uint32_t count = cq_.ready();
         if (count == 0) return;
-        counters_.completed += count;
+        complete(count);
         for (const Completion& done : Completions(cq_, count, 0)) take(done);
     }
     int update_file(std::uint32_t place, int fd) noexcept;
