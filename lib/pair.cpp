@@ -154,8 +154,8 @@ bool Pair::polls(abi::Word op_fd) const noexcept {
 
 bool Pair::make_room(abi::Word op_fd) noexcept {
     settle();
-    // I2: as many records as either CQ, and the front's, has entries.
-    const bool full = free_count_ == 0 || front_.in_flight() + front_.cq_.lent() >= total_;
+    // I2: as many records as either CQ, and the front's, has entries; one is free while fewer are in flight.
+    const bool full = front_.in_flight() + front_.cq_.lent() >= total_;
     const bool polled = !full && polls(op_fd);
     if (full || (!polled && !companion_.has_room(op_fd))) {
         ++front_.counters_.queue_full;

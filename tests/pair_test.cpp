@@ -344,21 +344,22 @@ TEST_F(PairTest, AFileIsPutIntoBothTables) {
     EXPECT_EQ(set(5).error().code(), EBADF);
     EXPECT_EQ(set(5).error().doing(), "Io::set_file(slot 2, fd=5)");
     EXPECT_EQ(files, (std::vector<std::int32_t>{5, -1}));
+    const auto expect_not_polled = [this] {
+        ASSERT_TRUE(io->read(FileSlot(2), memory, 0, 1));
+        trace.take();
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
+        complete(companion(), {0});
+        EXPECT_EQ(io->poll().size(), 1U);
+    };
+    expect_not_polled();
     // What the polled ring does not take is not polled, and no error.
     refused_by = polled().fd;
     EXPECT_TRUE(set(5));
-    trace.take();
-    ASSERT_TRUE(io->read(FileSlot(2), memory, 0, 1));
-    EXPECT_TRUE(io->poll().empty());
-    EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
+    expect_not_polled();
     refused_by = -1;
     EXPECT_TRUE(set(-1));
-    ASSERT_TRUE(io->read(FileSlot(2), memory, 0, 2)) << "of an empty slot";
-    trace.take();
-    EXPECT_TRUE(io->poll().empty());
-    EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
-    complete(companion(), {0, 0});
-    EXPECT_EQ(io->poll().size(), 2U);
+    expect_not_polled();
     EXPECT_EQ(io->set_file(FileSlot(3), 5).error().code(), EINVAL);
 }
 
@@ -399,12 +400,12 @@ TEST_F(PairTest, ASlotIsNotChangedWhileAPolledTransferMayBeSentAgain) {
 TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     begin();
     std::vector<std::pair<int, std::int32_t>> updates;
-    long answer = 1;
+    std::map<int, long> answers;  // of the ring that refuses, if any
     kernel.on_register = [&](const Register& what) -> std::optional<long> {
         if (what.code != abi::register_files_update) return std::nullopt;
         EXPECT_EQ(what.as<abi::RsrcUpdate>().offset, 1U);
         updates.emplace_back(what.fd, *reinterpret_cast<const std::int32_t*>(what.as<abi::RsrcUpdate>().data));
-        return answer;
+        return answers.count(what.fd) != 0 ? answers[what.fd] : 1;
     };
     const auto open = [&](std::int32_t result) {
         updates.clear();
@@ -417,28 +418,46 @@ TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
         complete(companion(), {result});
         return results(io->poll());
     };
+    const auto expect_read_by = [this](const char* enter, UserKernel::Ring& ring) {
+        ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 1));
+        trace.take();
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), enter);
+        complete(ring, {0});
+        EXPECT_EQ(io->poll().size(), 1U);
+    };
+    const char* const by_polled = "enter 8 1 0 getevents registered\n";
+    const char* const by_companion = "enter 7 1 0 registered\n";
     const std::size_t descriptors = descriptors_now();
     int fd = ::dup(0);
     EXPECT_EQ(open(fd), (Results{{9, 0}}));
     EXPECT_EQ(descriptors_now(), descriptors) << "the tables hold it";
     EXPECT_EQ(updates, (std::vector<std::pair<int, std::int32_t>>{{companion().fd, fd}, {polled().fd, fd}}));
-    trace.take();
-    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 1));
-    EXPECT_TRUE(io->poll().empty());
-    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
-    complete(polled(), {0});
-    EXPECT_EQ(io->poll().size(), 1U);
+    expect_read_by(by_polled, polled());
+    ::close(0);
+    ASSERT_EQ(::dup(1), 0);
+    EXPECT_EQ(open(0), (Results{{9, 0}})) << "a descriptor like any other";
+    EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
+    EXPECT_EQ(::dup(1), 0);
+    EXPECT_EQ(updates.back(), (std::pair<int, std::int32_t>{polled().fd, 0}));
+    expect_read_by(by_polled, polled());
 
     EXPECT_EQ(open(-ENOENT), (Results{{9, -ENOENT}}));
     EXPECT_EQ(updates.size(), 1U) << "only the polled ring's place was emptied, when it was queued";
+    expect_read_by(by_companion, companion());
     fd = ::dup(0);
-    answer = -ENOMEM;
+    answers = {{companion().fd, -ENOMEM}};
     EXPECT_EQ(open(fd), (Results{{9, -ENOMEM}}));
     EXPECT_EQ(descriptors_now(), descriptors);
     EXPECT_EQ(updates.back(), (std::pair<int, std::int32_t>{polled().fd, -1}));
+    expect_read_by(by_companion, companion());
+    fd = ::dup(0);
+    answers = {{polled().fd, -ENOMEM}};
+    EXPECT_EQ(open(fd), (Results{{9, 0}})) << "it is open, and cannot be polled";
+    expect_read_by(by_companion, companion());
 
     // Another file came into the slot meanwhile, and is being read.
-    answer = 1;
+    answers.clear();
     EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
     EXPECT_TRUE(io->poll().empty());
     ASSERT_TRUE(io->set_file(FileSlot(0), 0));
