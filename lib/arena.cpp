@@ -316,10 +316,11 @@ void BufferArena::destroy() noexcept {
     if (!control) return;
     if (!control->base)
         return;  // a forked child: nothing of the arena is mapped here, and the control page's size is wiped
-    const unsigned rings = control->rings.load(std::memory_order_acquire);
+    // Relaxed: what ended the rings and the leases came before this call, or the caller has a race of his own.
+    const unsigned rings = control->rings.load(std::memory_order_relaxed);
     SQUALL_ASSERT(rings == 0, "a BufferArena is destroyed while %u Io still use it: destroy them first", rings);
     std::size_t free = 0;
-    for (auto at = static_cast<std::uint32_t>(control->head.load(std::memory_order_acquire)); at != 0; ++free)
+    for (auto at = static_cast<std::uint32_t>(control->head.load(std::memory_order_relaxed)); at != 0; ++free)
         at = control->next[at - 1].load(std::memory_order_relaxed);
     SQUALL_ASSERT(free == control->count, "a BufferArena is destroyed while %zu FixedBuffer of it are alive",
                   control->count - free);

@@ -415,7 +415,7 @@ void Ring::unmap(Buffers buffers) noexcept {
         sys::close(hang_up_);
         hang_up_ = -1;
     }
-    if (arena_) arena_->rings.fetch_sub(1, std::memory_order_release);
+    if (arena_) arena_->rings.fetch_sub(1, std::memory_order_relaxed);
     arena_ = nullptr;
 }
 
