@@ -50,9 +50,7 @@ bool goes_on(int code) noexcept {
 // --- Making and letting go --------------------------------------------------------------------------------------------
 
 Result<Ring*> Pair::create(const IoOptions& options) {
-    IoOptions for_companion = options;
-    for_companion.sampling = {};
-    auto companion = Ring::make(for_companion, Ring::Role::alone, nullptr);
+    auto companion = Ring::make(options, Ring::Role::alone, nullptr);
     if (!companion) return companion;
     const std::uint32_t total = (*companion)->features().cq_entries;
     const auto give_up = [&](Ring* ring, const Error& error) -> Result<Ring*> {
@@ -64,7 +62,7 @@ Result<Ring*> Pair::create(const IoOptions& options) {
         return give_up(nullptr, Error(EINVAL, "Io::create: completion_entries comes to " + std::to_string(total),
                                       "with polling it must be at most " + std::to_string(total_max) +
                                           ", and so entries at most half of that if it is 0"));
-    IoOptions for_polled = for_companion;
+    IoOptions for_polled = options;
     for_polled.entries = total;
     for_polled.completion_entries = total;
     auto polled = Ring::make(for_polled, Ring::Role::polled, *companion);
@@ -125,7 +123,6 @@ Result<Ring*> Pair::create(const IoOptions& options) {
 }
 
 void Pair::destroy(Pair* pair) noexcept {
-    pair->settle();
     Ring::destroy(&pair->polled_);
     Ring::destroy(&pair->companion_);
     sys::munmap(pair, pair->bytes_);

@@ -119,7 +119,9 @@ void* page_aligned(long address) noexcept { return reinterpret_cast<void*>(stati
 Result<Ring*> Ring::create(const IoOptions& options) {
     if (auto checked = check(options); !checked) return checked.error();
     if (options.polling != Polling::none) return Pair::create(options);
-    return make(options, Role::alone, nullptr);
+    auto ring = make(options, Role::alone, nullptr);
+    if (ring) (*ring)->sampler_.options = options.sampling;  // of a pair the front alone samples
+    return ring;
 }
 
 Result<Ring*> Ring::make(const IoOptions& options, Role role, const Ring* companion) {
@@ -132,7 +134,6 @@ Result<Ring*> Ring::make(const IoOptions& options, Role role, const Ring* compan
         return set_up.error();
     }
     ring->state_ = State::ordinary;
-    ring->sampler_.options = options.sampling;
     return ring;
 }
 
