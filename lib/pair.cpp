@@ -284,8 +284,7 @@ void Pair::harvest_companion() noexcept {
 // Submits what both rings were given, and takes in what has completed. 0 or an errno; of two, the one that does not go on.
 int Pair::drive() noexcept {
     // The polled ring first: what was queued before the close of its slot is to be submitted before it.
-    int code =
-        polled_.in_flight() > 0 || polled_.wants_kernel() ? polled_.enter_once(Ring::Offer::everything, 0, nullptr) : 0;
+    int code = polled_.in_flight() > 0 ? polled_.enter_once(Ring::Offer::everything, 0, nullptr) : 0;
     if (companion_.wants_kernel()) {
         const int second = companion_.enter_once(Ring::Offer::everything, 0, nullptr);
         if (second != 0 && goes_on(code)) code = second;
@@ -301,7 +300,7 @@ int Pair::drive() noexcept {
 
 int Pair::poll() noexcept {
     settle();
-    if (front_.in_flight() == 0 && !companion_.wants_kernel() && !polled_.wants_kernel()) return 0;
+    if (front_.in_flight() == 0) return 0;
     if (const int code = front_.may_enter_slowly(); code != 0) return code;
     const int code = drive();
     return goes_on(code) ? 0 : code;
@@ -321,8 +320,7 @@ int Pair::park(std::size_t at_least, const std::chrono::nanoseconds* timeout) no
     const std::uint64_t wanted = std::min<std::uint64_t>(at_least, front_.in_flight());
     for (;;) {
         // Where the polled ring alone has anything to do, one enter submits and waits.
-        const bool at_once = !timeout && !polled_.sqpoll_ && front_.cq_.ready() == 0 && companion_.in_flight() == 0 &&
-                             !companion_.wants_kernel();
+        const bool at_once = !timeout && !polled_.sqpoll_ && front_.cq_.ready() == 0 && companion_.in_flight() == 0;
         int code = at_once ? wait(static_cast<std::uint32_t>(wanted), nullptr) : drive();
         if (at_once) harvest();
         if (!goes_on(code)) return code;
