@@ -13,6 +13,7 @@
 #include <string>
 
 #include "clock.hpp"
+#include "explain.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
@@ -381,7 +382,7 @@ Result<void> Pair::set_file(FileSlot slot, int fd, const std::string& doing) {
     const int status = companion_.update_file(slot.place(), fd);
     const int polled = polled_.update_file(slot.place(), status < 0 ? -1 : fd);
     known.in_polled_table = fd >= 0 && status >= 0 && polled >= 0;
-    if (status < 0) return Error(-status, doing);
+    if (status < 0) return Error(-status, doing, advice_for_result(-status));
     return {};
 }
 
