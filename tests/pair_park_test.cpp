@@ -40,6 +40,20 @@ TEST_F(PairTest, BothRingsAreBoundAtTheFirstSubmission) {
     EXPECT_TRUE(io->features().registered_ring);
 }
 
+TEST_F(PairTest, SaysThatItIsRegisteredWhereBothRingsAre) {
+    for (const bool of_polled : {false, true}) {
+        io = make_io({.entries = entries, .polling = Polling::busy});
+        kernel.on_register = [&](const Register& what) {
+            return what.code == abi::register_ring_fds && what.fd == (of_polled ? polled() : companion()).fd
+                       ? std::optional<long>(-EBUSY)
+                       : std::nullopt;
+        };
+        ASSERT_TRUE(io->nop(1));
+        EXPECT_EQ(io->poll().size(), 1U);
+        EXPECT_FALSE(io->features().registered_ring);
+    }
+}
+
 TEST_F(PairTest, IsItsThreadsAlone) {
     begin();
     ASSERT_TRUE(io->nop(1));
@@ -100,6 +114,39 @@ TEST_F(PairTest, EveryErrnoOfEitherRingIsReportedButThoseThatLoseNothing) {
             kernel.on_enter = nullptr;
             EXPECT_EQ(io->poll().size(), 2U);
         }
+    }
+}
+
+TEST_F(PairTest, WhatEitherRingCountsIsCounted) {
+    begin();
+    for (int round = 1; round <= 2; ++round) {
+        ASSERT_TRUE(read(1));
+        ASSERT_TRUE(io->nop(2));
+        polled().sq_flags() = companion().sq_flags() = abi::sq_cq_overflow;
+        EXPECT_TRUE(io->poll().empty());
+        polled().sq_flags() = companion().sq_flags() = 0;
+        complete(polled(), {0});
+        complete(companion(), {0});
+        EXPECT_EQ(io->poll().size(), 2U);
+        // The companion was flagged again when it was asked whether more is to be submitted.
+        EXPECT_EQ(io->counters().overflow_flushes, 3U * static_cast<unsigned>(round));
+    }
+    trace.take();
+    polled().sq_flags() = companion().sq_flags() = abi::sq_taskrun;
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "") << "nothing is in flight whose end it could be";
+
+    begin(Mode::sqpoll);
+    for (int round = 1; round <= 2; ++round) {
+        polled().sq_flags() = companion().sq_flags() = abi::sq_need_wakeup;
+        ASSERT_TRUE(read(1));
+        ASSERT_TRUE(io->nop(2));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), "enter 8 0 0 wakeup registered\nenter 7 0 0 wakeup registered\n");
+        EXPECT_EQ(polled().finish(1), 1);
+        EXPECT_EQ(companion().finish(1), 1);
+        EXPECT_EQ(io->poll().size(), 2U);
+        EXPECT_EQ(io->counters().sqpoll_wakeups, 2U * static_cast<unsigned>(round));
     }
 }
 
@@ -164,6 +211,36 @@ TEST_F(PairTest, ParkWaitsForAsManyAsItIsAskedFor) {
     EXPECT_EQ(waits, (std::vector<std::uint32_t>{2, 1})) << "less those that are there already";
     EXPECT_EQ(io->park(100).size(), 1U) << "there are no more";
     EXPECT_TRUE(io->park(0).empty());
+    for (Token token = 1; token <= 3; ++token) ASSERT_TRUE(read(token));
+    waits.clear();
+    kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+        const long count = swallow(enter);
+        if (enter.min_complete > 0) {
+            waits.push_back(enter.min_complete);
+            complete(polled(), {0});
+        }
+        return count;
+    };
+    EXPECT_EQ(io->park(2).size(), 2U);
+    EXPECT_EQ(waits, (std::vector<std::uint32_t>{2, 1})) << "of the polled ring's as well";
+    EXPECT_EQ(io->park().size(), 1U);
+}
+
+TEST_F(PairTest, ParkInThePolledRingGoesOnUntilThereIsACompletion) {
+    begin();
+    ASSERT_TRUE(read(1));
+    int round = 0;
+    kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+        if (++round == 1) return -EINTR;
+        const long count = swallow(enter);
+        if (round == 3) complete(polled(), {0});
+        return count;
+    };
+    EXPECT_EQ(results(io->park()), (Results{{1, 0}}));
+    EXPECT_EQ(trace.take(),
+              "enter 8 1 1 getevents registered -> -4\n"
+              "enter 8 1 1 getevents registered\n"
+              "enter 8 0 1 getevents registered\n");
 }
 
 TEST_F(PairTest, ParkEndsWithItsTimeoutHoweverItWaits) {
@@ -238,6 +315,19 @@ TEST_F(PairTest, ParkReportsWhatWaitingDoesNotMend) {
         EXPECT_EQ(results(io->park()), (Results{{1, 0}}));
         kernel.on_enter = nullptr;
         EXPECT_EQ(io->poll().size(), 1U);
+        // Something in the polled ring alone.
+        kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(swallow(enter)); };
+        ASSERT_TRUE(read(3));
+        EXPECT_TRUE(io->poll().empty());
+        ASSERT_TRUE(read(4));
+        kernel.on_enter = [&, tries = 0](const Enter& enter) mutable -> std::optional<long> {
+            if (++tries < 3) return -code;
+            complete(polled(), {7});
+            return enter.to_submit > 0 ? -code : 0;
+        };
+        EXPECT_EQ(results(io->park()), (Results{{3, 7}}));
+        kernel.on_enter = nullptr;
+        EXPECT_EQ(io->poll().size(), 1U);
         ASSERT_TRUE(read(3));
         kernel.on_enter = [&](const Enter&) { return std::optional<long>(-code); };
         EXPECT_EQ(io->park().error().code(), code);
@@ -247,6 +337,15 @@ TEST_F(PairTest, ParkReportsWhatWaitingDoesNotMend) {
 }
 
 // --- SQPOLL ---------------------------------------------------------------------------------------------------------
+
+TEST_F(PairTest, WithAPollerParkTakesWhatHasCompletedWithoutASystemCall) {
+    begin(Mode::sqpoll);
+    ASSERT_TRUE(read(1));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(polled().finish(1), 1);
+    EXPECT_EQ(results(io->park()), (Results{{1, 0}}));
+    EXPECT_EQ(trace.take(), "");
+}
 
 TEST_F(PairTest, WithAPollerASleeperIsGivenAGlanceAtWhatThePollerFinds) {
     begin(Mode::sqpoll);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Two rings behind one Io, call by call: how they are made, which ring is given what, what becomes of what the polled one
-// refuses, and what a slot's change does to both. How they are bound and waited for is pair_park_test.cpp's; the kernel is
-// user_kernel.hpp's, and what a real one polls is polling_test.cpp's.
+// Two rings behind one Io, call by call: how they are made, which ring is given what, and what becomes of what the polled
+// one refuses. What a slot's change does to both is pair_slots_test.cpp's, how they are bound and waited for is
+// pair_park_test.cpp's; the kernel is user_kernel.hpp's, and what a real one polls is polling_test.cpp's.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -150,7 +150,7 @@ TEST_F(PairTest, TransfersOfASlotArePolledAndAllElseIsNot) {
     ASSERT_TRUE(write(2));
     EXPECT_TRUE(io->poll().empty());
     EXPECT_EQ(trace.take(), "enter 8 2 0 getevents registered\n");
-    ASSERT_TRUE(io->read(0, memory, 0, 3));
+    ASSERT_TRUE(io->read(2, memory, 0, 3)) << "a descriptor with the number of the file's place";
     ASSERT_TRUE(io->fsync(file, 4));
     ASSERT_TRUE(io->statx(0, out, 5));
     EXPECT_TRUE(io->poll().empty());
@@ -183,6 +183,85 @@ TEST_F(PairTest, APolledOperationIsTheSqeThatASingleRingWouldGet) {
     EXPECT_EQ(sqe.len, 16U);
     complete(polled(), {16});
     EXPECT_EQ(results(io->poll()), (Results{{UINT64_MAX, 16}}));
+}
+
+TEST_F(PairTest, FixedTransfersArePolledAndRefusedLikeOthers) {
+    BufferArena arena = make_arena({.count = 1});
+    io = make_io({.entries = entries, .arena = &arena, .file_slots = 3, .polling = Polling::busy});
+    ASSERT_TRUE(io->set_file(file, 0));
+    const auto queue = [&](bool read) {
+        return read ? io->read(file, arena.memory(), 0, 1) : io->write(file, arena.memory(), 0, 1);
+    };
+    for (const bool refused : {false, true}) {
+        for (const bool read : {true, false}) {
+            ASSERT_TRUE(queue(read));
+            kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+                const long count = swallow(enter);
+                const bool polls = &asked(enter) == &polled();
+                if (count > 0) complete(asked(enter), {polls && refused ? -EOPNOTSUPP : polls ? 1 : 2});
+                return count;
+            };
+            EXPECT_EQ(results(io->poll()), (Results{{1, refused ? 2 : 1}}));
+            EXPECT_EQ(polled().consumed.back().opcode,
+                      static_cast<std::uint8_t>(read ? abi::Op::read_fixed : abi::Op::write_fixed));
+        }
+    }
+    EXPECT_EQ(io->counters().poll_refused, 2U) << "either direction once";
+    EXPECT_EQ(io->counters().fixed, 4U);
+    ASSERT_TRUE(queue(true));
+    ASSERT_TRUE(queue(false));
+    kernel.on_enter = nullptr;
+    EXPECT_EQ(io->poll().size(), 2U);
+    EXPECT_EQ(polled().consumed.size(), 4U) << "and not again";
+    io.reset();
+}
+
+TEST_F(PairTest, CompletionsOfEitherRingAreHandedOutWithTheirFlags) {
+    begin();
+    for (const bool of_polled : {true, false}) {
+        ASSERT_TRUE(of_polled ? read(5) : io->nop(5));
+        EXPECT_TRUE(io->poll().empty());
+        UserKernel::Ring& ring = of_polled ? polled() : companion();
+        ring.post(ring.consumed.back().user_data, 3, 0x80000001);
+        const Completions done = io->poll();
+        ASSERT_EQ(done.size(), 1U);
+        EXPECT_EQ(done.begin()->token, 5U);
+        EXPECT_EQ(done.begin()->res, 3);
+        EXPECT_EQ(done.begin()->flags, 0x80000001U);
+    }
+}
+
+// Whatever is kept for the operations in flight has room for all of them, apart from the rest.
+TEST_F(PairTest, AllThatMayBeInFlightMayBeRefusedAtOnce) {
+    constexpr std::uint32_t total = 512;
+    constexpr std::uint32_t slots = 300;
+    trace.take();
+    trace.forget();
+    io = make_io({.entries = total / 2, .file_slots = slots, .polling = Polling::busy});
+    // Less than a page for the Pair; a completion, a record and two numbers for each; 8 bytes for each slot.
+    EXPECT_NE(trace.take().find("m9 = mmap 24576 "), std::string::npos);
+    for (std::uint32_t slot = 0; slot < slots; ++slot) ASSERT_TRUE(io->set_file(FileSlot(slot), 0));
+    for (unsigned round = 0; round < 3; ++round) {
+        for (Token token = 0; token < total; ++token)
+            ASSERT_TRUE(io->read(FileSlot(static_cast<std::uint32_t>(token) % slots), memory, token, token));
+        kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
+            UserKernel::Ring& ring = asked(enter);
+            const std::size_t before = ring.consumed.size();
+            const std::uint32_t count = ring.consume(enter.to_submit);
+            for (std::size_t i = before; i < ring.consumed.size(); ++i)
+                ring.post(ring.consumed[i].user_data,
+                          &ring == &polled() ? -EOPNOTSUPP : static_cast<std::int32_t>(ring.consumed[i].off));
+            return count;
+        };
+        std::size_t seen = 0;
+        for (int polls = 0; polls < 5; ++polls)
+            for (const auto& [token, result] : results(io->poll()))
+                seen += token == static_cast<Token>(result) ? 1U : 0U;
+        EXPECT_EQ(seen, total);
+        EXPECT_EQ(io->in_flight(), 0U);
+        EXPECT_EQ(io->counters().poll_refused, (round + 1) * total);
+        for (std::uint32_t slot = 0; slot < slots; ++slot) ASSERT_TRUE(io->set_file(FileSlot(slot), 0)) << slot;
+    }
 }
 
 TEST_F(PairTest, SlotsOfThePolledRingAreReusedInAnyOrder) {
@@ -233,6 +312,15 @@ TEST_F(PairTest, WhatThePolledRingRefusesIsSentToTheOtherAtOnce) {
     EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\nenter 7 1 0 registered\n");
     complete(companion(), {1, 2});
     EXPECT_EQ(results(io->poll()), (Results{{11, 1}, {12, 2}}));
+    // What is done at once is handed out at once.
+    ASSERT_TRUE(io->set_file(file, 0));
+    ASSERT_TRUE(read(13));
+    kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
+        const long count = swallow(enter);
+        complete(asked(enter), {&asked(enter) == &polled() ? -EOPNOTSUPP : 5});
+        return count;
+    };
+    EXPECT_EQ(results(io->poll()), (Results{{13, 5}}));
     // Until another file comes into the slot.
     ASSERT_TRUE(io->set_file(file, 0));
     trace.take();
@@ -310,175 +398,6 @@ TEST_F(PairTest, TakesAsManyAsMayBeInFlightAndCountsWhatItRefuses) {
     complete(polled(), {0, 0, 0, 0, 0});
     complete(companion(), {0, 0, 0});
     EXPECT_EQ(io->poll().size(), 8U);
-}
-
-// --- File slots -----------------------------------------------------------------------------------------------------
-
-TEST_F(PairTest, AFileIsPutIntoBothTables) {
-    begin();
-    std::vector<std::pair<int, abi::RsrcUpdate>> updates;
-    std::vector<std::int32_t> files;
-    int refused_by = -1;
-    kernel.on_register = [&](const Register& what) -> std::optional<long> {
-        if (what.code != abi::register_files_update) return std::nullopt;
-        EXPECT_EQ(what.count, 1U);
-        updates.emplace_back(what.fd, what.as<abi::RsrcUpdate>());
-        files.push_back(*reinterpret_cast<const std::int32_t*>(updates.back().second.data));
-        return what.fd == refused_by ? -EBADF : 1;
-    };
-    const auto set = [&](int fd) {
-        updates.clear();
-        files.clear();
-        return io->set_file(FileSlot(2), fd);
-    };
-    EXPECT_TRUE(set(5));
-    ASSERT_EQ(updates.size(), 2U);
-    EXPECT_EQ(updates[0].first, companion().fd);
-    EXPECT_EQ(updates[1].first, polled().fd);
-    for (const auto& [ring, update] : updates) EXPECT_EQ(update.offset, 3U);
-    EXPECT_EQ(files, (std::vector<std::int32_t>{5, 5}));
-    EXPECT_TRUE(set(-7));
-    EXPECT_EQ(files, (std::vector<std::int32_t>{-1, -1})) << "any negative number empties it";
-    // What the companion does not take, the polled ring must not have.
-    refused_by = companion().fd;
-    EXPECT_EQ(set(5).error().code(), EBADF);
-    EXPECT_EQ(set(5).error().doing(), "Io::set_file(slot 2, fd=5)");
-    EXPECT_EQ(files, (std::vector<std::int32_t>{5, -1}));
-    const auto expect_not_polled = [this] {
-        ASSERT_TRUE(io->read(FileSlot(2), memory, 0, 1));
-        trace.take();
-        EXPECT_TRUE(io->poll().empty());
-        EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
-        complete(companion(), {0});
-        EXPECT_EQ(io->poll().size(), 1U);
-    };
-    expect_not_polled();
-    // What the polled ring does not take is not polled, and no error.
-    refused_by = polled().fd;
-    EXPECT_TRUE(set(5));
-    expect_not_polled();
-    refused_by = -1;
-    EXPECT_TRUE(set(-1));
-    expect_not_polled();
-    EXPECT_EQ(io->set_file(FileSlot(3), 5).error().code(), EINVAL);
-}
-
-TEST_F(PairTest, ASlotIsNotChangedWhileAPolledTransferMayBeSentAgain) {
-    begin();
-    ASSERT_TRUE(read(1));
-    ASSERT_TRUE(read(2));
-    const auto expect_busy = [this](bool busy) {
-        const std::uint64_t full = io->counters().queue_full;
-        const bool opened = io->open("/dev/null", {}, file, 20);
-        EXPECT_EQ(opened, !busy);
-        if (!busy) return;
-        EXPECT_FALSE(io->close(file, 20));
-        EXPECT_EQ(io->counters().queue_full, full + 2);
-        const auto set = io->set_file(file, 0);
-        EXPECT_EQ(
-            set.error().message(),
-            "Io::set_file(slot 1, fd=0): EBUSY (Device or resource busy): polled transfers are in flight on this slot: "
-            "reap them first");
-    };
-    expect_busy(true);
-    EXPECT_TRUE(io->poll().empty());
-    complete(polled(), {-EOPNOTSUPP, 0});
-    EXPECT_EQ(results(io->poll()), (Results{{2, 0}}));
-    expect_busy(true);
-    complete(companion(), {16});
-    EXPECT_EQ(results(io->poll()), (Results{{1, 16}}));
-    EXPECT_TRUE(io->close(FileSlot(0), 3)) << "another slot";
-    trace.take();
-    expect_busy(false);
-    EXPECT_EQ(trace.take(), "register ring2 files-update 1\n") << "the polled ring's place is emptied";
-    EXPECT_EQ(kernel.registers.back().fd, polled().fd);
-    EXPECT_TRUE(io->poll().empty());
-    complete(companion(), {0, -ENOENT});
-    EXPECT_EQ(io->poll().size(), 2U);
-}
-
-TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
-    begin();
-    std::vector<std::pair<int, std::int32_t>> updates;
-    std::map<int, long> answers;  // of the ring that refuses, if any
-    kernel.on_register = [&](const Register& what) -> std::optional<long> {
-        if (what.code != abi::register_files_update) return std::nullopt;
-        EXPECT_EQ(what.as<abi::RsrcUpdate>().offset, 1U);
-        updates.emplace_back(what.fd, *reinterpret_cast<const std::int32_t*>(what.as<abi::RsrcUpdate>().data));
-        return answers.count(what.fd) != 0 ? answers[what.fd] : 1;
-    };
-    const auto open = [&](std::int32_t result) {
-        updates.clear();
-        EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
-        EXPECT_TRUE(io->poll().empty());
-        const abi::Sqe& sqe = companion().consumed.back();
-        EXPECT_EQ(sqe.file_index, 0U) << "the kernel would open it into one table";
-        EXPECT_EQ(sqe.op_flags & ~std::uint32_t{O_LARGEFILE}, static_cast<std::uint32_t>(O_CLOEXEC));
-        EXPECT_EQ(sqe.len, 0644U);
-        complete(companion(), {result});
-        return results(io->poll());
-    };
-    const auto expect_read_by = [this](const char* enter, UserKernel::Ring& ring) {
-        ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 1));
-        trace.take();
-        EXPECT_TRUE(io->poll().empty());
-        EXPECT_EQ(trace.take(), enter);
-        complete(ring, {0});
-        EXPECT_EQ(io->poll().size(), 1U);
-    };
-    const char* const by_polled = "enter 8 1 0 getevents registered\n";
-    const char* const by_companion = "enter 7 1 0 registered\n";
-    const std::size_t descriptors = descriptors_now();
-    int fd = ::dup(0);
-    EXPECT_EQ(open(fd), (Results{{9, 0}}));
-    EXPECT_EQ(descriptors_now(), descriptors) << "the tables hold it";
-    EXPECT_EQ(updates, (std::vector<std::pair<int, std::int32_t>>{{companion().fd, fd}, {polled().fd, fd}}));
-    expect_read_by(by_polled, polled());
-    ::close(0);
-    ASSERT_EQ(::dup(1), 0);
-    EXPECT_EQ(open(0), (Results{{9, 0}})) << "a descriptor like any other";
-    EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
-    EXPECT_EQ(::dup(1), 0);
-    EXPECT_EQ(updates.back(), (std::pair<int, std::int32_t>{polled().fd, 0}));
-    expect_read_by(by_polled, polled());
-
-    EXPECT_EQ(open(-ENOENT), (Results{{9, -ENOENT}}));
-    EXPECT_EQ(updates.size(), 1U) << "only the polled ring's place was emptied, when it was queued";
-    expect_read_by(by_companion, companion());
-    fd = ::dup(0);
-    answers = {{companion().fd, -ENOMEM}};
-    EXPECT_EQ(open(fd), (Results{{9, -ENOMEM}}));
-    EXPECT_EQ(descriptors_now(), descriptors);
-    EXPECT_EQ(updates.back(), (std::pair<int, std::int32_t>{polled().fd, -1}));
-    expect_read_by(by_companion, companion());
-    fd = ::dup(0);
-    answers = {{polled().fd, -ENOMEM}};
-    EXPECT_EQ(open(fd), (Results{{9, 0}})) << "it is open, and cannot be polled";
-    expect_read_by(by_companion, companion());
-
-    // Another file came into the slot meanwhile, and is being read.
-    answers.clear();
-    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
-    EXPECT_TRUE(io->poll().empty());
-    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
-    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 10));
-    fd = ::dup(0);
-    complete(companion(), {fd});
-    updates.clear();
-    EXPECT_EQ(results(io->poll()), (Results{{9, -EBUSY}}));
-    EXPECT_EQ(updates.size(), 0U);
-    EXPECT_EQ(descriptors_now(), descriptors);
-    complete(polled(), {0});
-    EXPECT_EQ(io->poll().size(), 1U);
-}
-
-TEST_F(PairTest, AnOpenIntoNoSlotIsLeftToTheKernelToRefuse) {
-    begin();
-    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(3), 9));
-    EXPECT_TRUE(io->poll().empty());
-    EXPECT_EQ(companion().consumed.back().file_index, 5U);
-    complete(companion(), {-EINVAL});
-    EXPECT_EQ(results(io->poll()), (Results{{9, -EINVAL}}));
 }
 
 }  // namespace

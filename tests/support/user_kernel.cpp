@@ -51,9 +51,9 @@ std::uint32_t UserKernel::Ring::consume(std::uint32_t count) {
     return count;
 }
 
-void UserKernel::Ring::post(Token token, std::int32_t res) {
+void UserKernel::Ring::post(Token token, std::int32_t res, std::uint32_t flags) {
     const std::uint32_t slot = cq_tail() & (params.cq_entries - 1);
-    const abi::Cqe cqe{token, res, 0};
+    const abi::Cqe cqe{token, res, flags};
     std::memcpy(memory_ + cq_area_ + params.cq_off.cqes + slot * sizeof(cqe), &cqe, sizeof(cqe));
     __atomic_store_n(&cq_tail(), cq_tail() + 1, __ATOMIC_RELEASE);
 }

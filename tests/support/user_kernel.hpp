@@ -74,7 +74,7 @@ public:
 
         // Takes `count` SQEs, or as many as there are, and returns how many.
         std::uint32_t consume(std::uint32_t count);
-        void post(Token token, std::int32_t res = 0);
+        void post(Token token, std::int32_t res = 0, std::uint32_t flags = 0);
         // Consumes and completes.
         long finish(std::uint32_t count);
         [[nodiscard]] std::uint32_t& sq_flags() const { return word(abi::off_sq_ring, params.sq_off.flags); }
