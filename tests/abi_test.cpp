@@ -8,7 +8,9 @@
 #include <linux/types.h>
 #include <sys/uio.h>
 
+#include <bit>
 #include <cstddef>
+#include <initializer_list>
 
 #include "squall/abi.hpp"
 
@@ -127,6 +129,61 @@ TEST(Abi, HasTheNumbersOfTheSystemHeader) {
     EXPECT_GE(compared, 30U) << "the header is that of a kernel older than any that squall runs on";
 }
 
+// Those that headers in use lack, as the kernel's promise to user space has them.
+TEST(Abi, HasTheNumbersThatAreYoungerThanManyHeaders) {
+    EXPECT_EQ(abi::setup_submit_all, 0x80U);
+    EXPECT_EQ(abi::setup_coop_taskrun, 0x100U);
+    EXPECT_EQ(abi::setup_taskrun_flag, 0x200U);
+    EXPECT_EQ(abi::setup_single_issuer, 0x1000U);
+    EXPECT_EQ(abi::setup_defer_taskrun, 0x2000U);
+    EXPECT_EQ(abi::setup_no_sqarray, 0x10000U);
+    EXPECT_EQ(abi::setup_hybrid_iopoll, 0x20000U);
+    EXPECT_EQ(abi::feat_sqpoll_nonfixed, 0x80U);
+    EXPECT_EQ(abi::feat_ext_arg, 0x100U);
+    EXPECT_EQ(abi::feat_linked_file, 0x1000U);
+    EXPECT_EQ(abi::enter_ext_arg, 8U);
+    EXPECT_EQ(abi::enter_registered_ring, 0x10U);
+    EXPECT_EQ(abi::sq_taskrun, 4U);
+    EXPECT_EQ(abi::async_cancel_all, 1U);
+    EXPECT_EQ(abi::async_cancel_any, 4U);
+    EXPECT_EQ(abi::register_ring_fds, 20U);
+    EXPECT_EQ(abi::unregister_ring_fds, 21U);
+    EXPECT_EQ(abi::register_sync_cancel, 24U);
+}
+
+// A word is eight bytes of an Sqe, in which each member is where offsetof() says, its bytes as the target has them.
+TEST(Abi, PutsTheMembersOfAWordWhereEitherKindOfTargetHasThem) {
+    struct Member {
+        std::size_t at;
+        std::size_t bytes;
+        std::uint64_t value;
+    };
+    const auto word_of = [](std::endian target, std::initializer_list<Member> members) {
+        unsigned char memory[8] = {};
+        for (const Member& member : members)
+            for (std::size_t i = 0; i < member.bytes; ++i) {
+                const std::size_t place = target == std::endian::little ? i : member.bytes - 1 - i;
+                memory[member.at + place] = static_cast<unsigned char>(member.value >> 8 * i);
+            }
+        std::uint64_t word = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            const std::size_t place = target == std::endian::little ? i : 7 - i;
+            word |= static_cast<std::uint64_t>(memory[place]) << 8 * i;
+        }
+        return abi::Word{word};
+    };
+    for (const std::endian target : {std::endian::little, std::endian::big}) {
+        EXPECT_EQ(abi::word(0x01234567, 0x89abcdef, target), word_of(target, {{0, 4, 0x01234567}, {4, 4, 0x89abcdef}}));
+        const abi::Word op_fd = abi::op_fd_word(abi::Op::unlinkat, 0xa5, 0x89abcdef, target);
+        EXPECT_EQ(op_fd, word_of(target, {{offsetof(abi::Sqe, opcode), 1, 36},
+                                          {offsetof(abi::Sqe, flags), 1, 0xa5},
+                                          {offsetof(abi::Sqe, fd), 4, 0x89abcdef}}));
+        EXPECT_EQ(abi::op_of(op_fd, target), abi::Op::unlinkat);
+        EXPECT_EQ(abi::buffer_word(0xfedc, 0x89abcdef, target), word_of(target, {{0, 2, 0xfedc}, {4, 4, 0x89abcdef}}));
+    }
+    EXPECT_EQ(abi::word(1, 2), abi::word(1, 2, std::endian::native));
+}
+
 #define SQUALL_SAME_PLACE(ours, our_member, theirs, their_member)                      \
     EXPECT_EQ(offsetof(abi::ours, our_member), offsetof(struct theirs, their_member)); \
     EXPECT_EQ(sizeof(abi::ours::our_member), sizeof(theirs::their_member))
@@ -162,6 +219,7 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     SQUALL_SAME_PLACE(Params, sq_thread_cpu, io_uring_params, sq_thread_cpu);
     SQUALL_SAME_PLACE(Params, sq_thread_idle, io_uring_params, sq_thread_idle);
     SQUALL_SAME_PLACE(Params, features, io_uring_params, features);
+    SQUALL_SAME_PLACE(Params, wq_fd, io_uring_params, wq_fd);
     SQUALL_SAME_PLACE(Params, sq_off, io_uring_params, sq_off);
     SQUALL_SAME_PLACE(Params, cq_off, io_uring_params, cq_off);
 
@@ -184,6 +242,7 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     EXPECT_EQ(sizeof(abi::GeteventsArg), sizeof(io_uring_getevents_arg));
     SQUALL_SAME_PLACE(GeteventsArg, ts, io_uring_getevents_arg, ts);
     EXPECT_EQ(sizeof(abi::RsrcUpdate), sizeof(io_uring_rsrc_update));
+    SQUALL_SAME_PLACE(RsrcUpdate, offset, io_uring_rsrc_update, offset);
     SQUALL_SAME_PLACE(RsrcUpdate, data, io_uring_rsrc_update, data);
 #ifdef IORING_SETUP_SINGLE_ISSUER  // 6.0 brought both
     EXPECT_EQ(sizeof(abi::SyncCancelReg), sizeof(io_uring_sync_cancel_reg));

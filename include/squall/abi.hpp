@@ -155,21 +155,23 @@ enum class Op : std::uint8_t {
 
 inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // in Sqe::flags: `fd` is a place in the file table
 
-// The words of an SQE out of its members. Two 32-bit members side by side:
-constexpr Word word(std::uint64_t first, std::uint64_t second) noexcept {
-    return Word{std::endian::native == std::endian::little ? first | second << 32 : first << 32 | second};
+// The words of an SQE out of its members, which lie as the target has them. Two 32-bit members side by side:
+constexpr Word word(std::uint64_t first, std::uint64_t second, std::endian target = std::endian::native) noexcept {
+    return Word{target == std::endian::little ? first | second << 32 : first << 32 | second};
 }
-constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd) noexcept {
+constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd,
+                          std::endian target = std::endian::native) noexcept {
     const std::uint64_t opcode = static_cast<std::uint8_t>(op);
     const std::uint64_t more = flags;
-    return word(std::endian::native == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd);
+    return word(target == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd, target);
 }
-constexpr Op op_of(Word op_fd) noexcept {
+constexpr Op op_of(Word op_fd, std::endian target = std::endian::native) noexcept {
     const auto value = static_cast<std::uint64_t>(op_fd);
-    return Op{static_cast<std::uint8_t>(std::endian::native == std::endian::little ? value : value >> 56)};
+    return Op{static_cast<std::uint8_t>(target == std::endian::little ? value : value >> 56)};
 }
-constexpr Word buffer_word(std::uint64_t buf_index, std::uint32_t file_index) noexcept {
-    return word(std::endian::native == std::endian::little ? buf_index : buf_index << 16, file_index);
+constexpr Word buffer_word(std::uint64_t buf_index, std::uint32_t file_index,
+                           std::endian target = std::endian::native) noexcept {
+    return word(target == std::endian::little ? buf_index : buf_index << 16, file_index, target);
 }
 
 // io_uring_setup flags.
