@@ -97,6 +97,7 @@ public:
         std::size_t bytes_ = 0;
     };
     [[nodiscard]] Ring& ring(std::size_t number = 0) { return *rings_.at(number); }
+    [[nodiscard]] std::size_t rings() const { return rings_.size(); }
     // The ring that a descriptor is, or a registered index; null for none.
     [[nodiscard]] Ring* ring_of(int fd, bool registered);
 
