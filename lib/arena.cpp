@@ -13,6 +13,7 @@
 #include <string>
 
 #include "arena_control.hpp"
+#include "explain.hpp"
 #include "sys.hpp"
 
 // Younger than some libc headers that squall compiles against.
@@ -199,18 +200,24 @@ Block map_as_asked(std::size_t wanted, Pages pages) {
     return block.at ? block : map_base(wanted, false);
 }
 
-std::string advice(Pages pages, std::size_t wanted) {
+Error refused(int code, const std::string& doing, Pages pages, std::size_t wanted) {
     if (pages == Pages::hugetlb) {
         const std::size_t page = hugetlb_page();
-        if (page == 0) return "the kernel has no huge pages to reserve (CONFIG_HUGETLBFS): use Pages::automatic";
-        return "too few huge pages are reserved and free: the arena needs " + text(round_up(wanted, page) / page) +
-               " of " + text(page / 1024) + " KiB; reserve them with `sysctl vm.nr_hugepages`, or use Pages::automatic";
+        if (page == 0)
+            return Error(code, doing,
+                         "the kernel has no huge pages to reserve (CONFIG_HUGETLBFS): use Pages::automatic");
+        return Error(code, doing,
+                     "too few huge pages are reserved and free: the arena needs " +
+                         text(round_up(wanted, page) / page) + " of " + text(page / 1024) +
+                         " KiB; reserve them with `sysctl vm.nr_hugepages`, or use Pages::automatic");
     }
     if (pages == Pages::transparent)
-        return "the kernel gave no transparent huge pages: see /sys/kernel/mm/transparent_hugepage/enabled (it must "
-               "not be "
-               "\"never\") and free memory, or use Pages::automatic";
-    return "the machine, the memory cgroup or RLIMIT_AS has no room for it";
+        return Error(
+            code, doing,
+            "the kernel gave no transparent huge pages: see /sys/kernel/mm/transparent_hugepage/enabled (it must "
+            "not be "
+            "\"never\") and free memory, or use Pages::automatic");
+    return detail::explain_mapping(code, doing);
 }
 
 }  // namespace
@@ -232,15 +239,14 @@ Result<BufferArena> BufferArena::create(const ArenaOptions& options) {
         round_up(sizeof(ArenaControl) + options.count * sizeof(std::atomic<std::uint32_t>), base_page());
     const long control_at = sys::mmap(control_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (sys::is_error(control_at))
-        return Error(static_cast<int>(-control_at), "BufferArena::create: mapping " + text(control_bytes) + " bytes",
-                     advice(Pages::base, control_bytes));
+        return detail::explain_mapping(static_cast<int>(-control_at),
+                                       "BufferArena::create: mapping " + text(control_bytes) + " bytes");
     void* const control_page = reinterpret_cast<void*>(static_cast<std::uintptr_t>(control_at));
 
     Block block = map_as_asked(wanted, options.pages);
     if (!block.at) {
         sys::munmap(control_page, control_bytes);
-        return Error(block.error, "BufferArena::create: mapping " + text(wanted) + " bytes",
-                     advice(options.pages, wanted));
+        return refused(block.error, "BufferArena::create: mapping " + text(wanted) + " bytes", options.pages, wanted);
     }
     int status = sys::madvise(control_page, control_bytes, MADV_WIPEONFORK);
     // I10. Also: a forked child would turn the arena's pages copy-on-write, and the parent's next write to one would

@@ -123,7 +123,9 @@ const char* advice_for_result(int code) noexcept {
         case EFAULT:
             return "the memory is not mapped (a buffer was freed early?), or the submitting thread has exited";
         case ECANCELED:
-            return "it was cancelled before it was done";
+            return "it was cancelled before it was done: the kernel could make no thread to run it, since RLIMIT_NPROC "
+                   "or "
+                   "the pids.max of the cgroup is reached, or the submitting thread has exited";
         case EMFILE:
             return "the process has no file descriptor free: raise RLIMIT_NOFILE (`ulimit -n`) or close some";
         case ENFILE:

@@ -96,6 +96,14 @@ Error explain_files(int code, const std::string& doing) {
                      ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some");
 }
 
+Error explain_mapping(int code, const std::string& doing) {
+    if (code == EAGAIN)
+        return Error(code, doing,
+                     "this process locks all that it maps (mlockall), and RLIMIT_MEMLOCK is " +
+                         text(soft_limit(RLIMIT_MEMLOCK)) + "; " + raise_memlock);
+    return Error(code, doing, "the machine, the memory cgroup or RLIMIT_AS has no room for it");
+}
+
 std::string explain_memory() {
     const std::uint64_t limit = soft_limit(RLIMIT_MEMLOCK);
     if (limit == UINT64_MAX || may_lock_all_memory()) return "the machine or the memory cgroup is short of memory";
@@ -120,6 +128,13 @@ Error explain_setup(int code, const IoOptions& options) {
         case EMFILE:
         case ENFILE:
             return explain_files(code, doing);
+        case EAGAIN:
+            if (options.mode != Mode::sqpoll) return Error(code, doing);
+            return Error(
+                code, doing,
+                "the kernel may make no thread for it: RLIMIT_NPROC of this user (`ulimit -u`) or the pids.max of "
+                "its cgroup (TasksMax= in a systemd unit) is reached: raise it, or use Mode::deferred, which "
+                "needs none");
         case EINVAL:
             if (options.mode == Mode::sqpoll && options.sqpoll_cpu)
                 return Error(code, doing,

@@ -24,6 +24,8 @@ Error explain_missing(const char* name);
 Error explain_files(int code, const std::string& doing);
 // What a completion's -errno most likely means to a storage engine, in a sentence; "" when there is nothing to add.
 const char* advice_for_result(int code) noexcept;
+// A mapping of ordinary pages was refused to `doing`.
+Error explain_mapping(int code, const std::string& doing);
 // Why memory may have been refused: RLIMIT_MEMLOCK, or the machine's.
 std::string explain_memory();
 

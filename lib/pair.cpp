@@ -80,8 +80,9 @@ Result<Ring*> Pair::create(const IoOptions& options) {
     bytes = (bytes + Ring::page_bytes - 1) / Ring::page_bytes * Ring::page_bytes;
     const long at = sys::mmap(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (sys::is_error(at))
-        return give_up(*polled, Error(static_cast<int>(-at), "Io::create: mapping " + std::to_string(bytes) +
-                                                                 " bytes for what is in flight in two rings"));
+        return give_up(*polled,
+                       explain_mapping(static_cast<int>(-at), "Io::create: mapping " + std::to_string(bytes) +
+                                                                  " bytes for what is in flight in two rings"));
     auto* const memory = reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(at));
     const int kept = sys::madvise(memory, bytes, MADV_DONTFORK);
     auto front = kept < 0 ? Error(-kept, "Io::create: madvise(MADV_DONTFORK)") : Ring::make_blank();

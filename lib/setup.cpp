@@ -140,7 +140,7 @@ Result<Ring*> Ring::make(const IoOptions& options, Role role, const Ring* compan
 Result<Ring*> Ring::make_blank() {
     const long page = sys::mmap(Ring::page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (sys::is_error(page))
-        return Error(static_cast<int>(-page), "Io::create: mapping 4096 bytes for the ring's state");
+        return explain_mapping(static_cast<int>(-page), "Io::create: mapping 4096 bytes for the ring's state");
     // A fork's child must find zeros here, not a copy: the copy would know indices of a ring that it does not share.
     if (const int wiped = sys::madvise(page_aligned(page), Ring::page_bytes, MADV_WIPEONFORK); wiped < 0) {
         sys::munmap(page_aligned(page), Ring::page_bytes);
@@ -222,10 +222,8 @@ Result<void> Ring::map(const abi::Params& params) {
     // Address space only: a page of it becomes real when the first path is copied there.
     if (status >= 0) status = map_one(path_array_, params.sq_entries * 2 * path_slot_bytes, -1, 0);
     if (status < 0)
-        return Error(-status,
-                     "Io::create: mapping a ring of " + text(params.sq_entries) + " SQ and " + text(params.cq_entries) +
-                         " CQ entries",
-                     explain_memory());
+        return explain_mapping(-status, "Io::create: mapping a ring of " + text(params.sq_entries) + " SQ and " +
+                                            text(params.cq_entries) + " CQ entries");
 
     char* const sq = static_cast<char*>(sq_ring_.at);
     char* const cq = single ? sq : static_cast<char*>(cq_ring_.at);

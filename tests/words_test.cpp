@@ -122,7 +122,9 @@ TEST(Words, SayWhatAnOperationsErrnoMeans) {
          {EROFS, "the file system is read-only"},
          {EBADF, "not an open file descriptor, or not open for this"},
          {EFAULT, "the memory is not mapped"},
-         {ECANCELED, "it was cancelled before it was done"},
+         {ECANCELED,
+          "it was cancelled before it was done: the kernel could make no thread to run it, since RLIMIT_NPROC or the "
+          "pids.max of the cgroup is reached, or the submitting thread has exited"},
          {EMFILE, "the process has no file descriptor free: raise RLIMIT_NOFILE"},
          {ENFILE, "the machine has no file descriptor free: raise the sysctl fs.file-max"},
          {EACCES, permission},
@@ -280,6 +282,11 @@ TEST(Words, SayWhySettingUpWasRefused) {
     expect_advice(expected, "Io::create: io_uring_setup(entries=5, mode=plain)", [](int code) {
         return on({}, [code] { return detail::explain_setup(code, {.entries = 5, .mode = Mode::plain}).message(); });
     });
+    EXPECT_EQ(
+        detail::explain_setup(EAGAIN, {.mode = Mode::sqpoll}).message(),
+        "Io::create: io_uring_setup(entries=256, mode=sqpoll): EAGAIN (Resource temporarily unavailable): the kernel "
+        "may make no thread for it: RLIMIT_NPROC of this user (`ulimit -u`) or the pids.max of its cgroup (TasksMax= "
+        "in a systemd unit) is reached: raise it, or use Mode::deferred, which needs none");
     const auto invalid = [](const IoOptions& options) { return detail::explain_setup(EINVAL, options).message(); };
     const std::string doing = "Io::create: io_uring_setup(entries=256, mode=sqpoll): EINVAL (Invalid argument): ";
     EXPECT_EQ(invalid({.mode = Mode::sqpoll, .sqpoll_cpu = 0}),
