@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// What the world refuses, for real where a process can bring it about by itself (limits, seccomp, other users), else
-// through the seam: each refusal is recognised, explained, and leaves nothing behind. machine_test.cpp has those that
-// take the whole machine.
-#include <fcntl.h>
-#include <grp.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sched.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
+// What the world refuses, for real where a filter of system calls brings it about, else through the seam: each refusal is
+// recognised, explained, and leaves nothing behind. limits_test.cpp has the limits of a process, machine_test.cpp what
+// takes the whole machine.
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <thread>
 
+#include "child.hpp"
 #include "seam.hpp"
 #include "support.hpp"
 
@@ -26,57 +18,12 @@ namespace {
 
 using namespace test;
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-// Runs `body` in a child process, which may restrict itself as it likes, and returns what it returned.
-template <class Body>
-std::string in_child(Body body) {
-    int ends[2];
-    EXPECT_EQ(::pipe(ends), 0);
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const std::string said = body();
-        const ssize_t written = ::write(ends[1], said.data(), said.size());
-        ::_exit(written == static_cast<ssize_t>(said.size()) && !testing::Test::HasFailure() ? 0 : 1);
-    }
-    ::close(ends[1]);
-    std::string said;
-    char piece[512];
-    for (ssize_t got; (got = ::read(ends[0], piece, sizeof(piece))) > 0;)
-        said.append(piece, static_cast<std::size_t>(got));
-    ::close(ends[0]);
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0) << "the child failed, having said: " << said;
-    return said;
-}
-
 std::string message_of(const IoOptions& options, int code) {
     const auto io = Io::create(options);
     EXPECT_FALSE(io);
     if (io) return "it was not refused";
     EXPECT_EQ(io.error().code(), code) << io.error().message();
     return io.error().message();
-}
-
-// From now on system call `number` answers `code`, for this thread and its children, as a container's filter does.
-void refuse_by_seccomp(long number, int code) {
-    sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(code)),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    sock_fprog filter{4, program};
-    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
-}
-
-void become_nobody() {
-    if (::geteuid() != 0) return;
-    ASSERT_EQ(::setgroups(0, nullptr), 0);
-    ASSERT_EQ(::setgid(65534), 0);
-    ASSERT_EQ(::setuid(65534), 0);
 }
 
 // --- What the caller asks for ---------------------------------------------------------------------------------------
@@ -173,73 +120,6 @@ TEST(Refusal, TellsTheTwoSettingsOfTheSysctlApart) {
         const std::string said = message_of({}, EPERM);
         EXPECT_TRUE(contains(said, std::string("kernel.io_uring_disabled=") + value)) << said;
     }
-}
-
-// --- Limits ---------------------------------------------------------------------------------------------------------
-
-TEST(Refusal, SaysTheNeedAndTheLimitOfLockedMemory) {
-    const std::string said = in_child([] {
-        BufferArena arena = make_arena({.buffer_size = 1 << 20, .count = 16});
-        const rlimit limit{8 << 20, 8 << 20};
-        EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit), 0);
-        become_nobody();
-        return message_of({.arena = &arena}, ENOMEM);
-    });
-    EXPECT_TRUE(contains(said, "16777216 bytes")) << said;
-    EXPECT_TRUE(contains(said, "RLIMIT_MEMLOCK is 8388608")) << said;
-    EXPECT_TRUE(contains(said, "ulimit -l")) << said;
-}
-
-TEST(Refusal, DoesNotTrustACapabilityInsideAUserNamespace) {
-    const std::string said = in_child([]() -> std::string {
-        BufferArena arena = make_arena({.buffer_size = 1 << 20, .count = 16});
-        const rlimit limit{8 << 20, 8 << 20};
-        EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit), 0);
-        become_nobody();
-        if (::unshare(CLONE_NEWUSER) != 0) return "no user namespaces";
-        return message_of({.arena = &arena}, ENOMEM);
-    });
-    if (said == "no user namespaces") GTEST_SKIP() << "user namespaces may not be made here";
-    EXPECT_TRUE(contains(said, "RLIMIT_MEMLOCK is 8388608")) << said;
-}
-
-TEST(Refusal, SaysWhenDescriptorsAreUsedUp) {
-    const std::string said = in_child([] {
-        const int next = ::dup(0);
-        const rlimit limit{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
-        ::close(next);
-        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-        return message_of({}, EMFILE);
-    });
-    EXPECT_TRUE(contains(said, "RLIMIT_NOFILE is ")) << said;
-    EXPECT_TRUE(contains(said, "ulimit -n")) << said;
-}
-
-TEST(Refusal, SaysWhenOneDescriptorIsLeftAndARingNeedsThree) {
-    const std::string said = in_child([] {
-        const int next = ::dup(0);
-        const rlimit limit{static_cast<rlim_t>(next + 1), static_cast<rlim_t>(next + 1)};
-        ::close(next);
-        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-        return message_of({}, EMFILE);
-    });
-    EXPECT_TRUE(contains(said, "making a pipe")) << said;
-    EXPECT_TRUE(contains(said, "RLIMIT_NOFILE is ")) << said;
-}
-
-TEST(Refusal, DeliversAnOpenThatFindsNoDescriptor) {
-    const std::string said = in_child([] {
-        Io io = make_io({.entries = 4});
-        const int next = ::dup(0);
-        const rlimit limit{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
-        ::close(next);
-        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-        EXPECT_TRUE(io.open("/", {.read = true}, 1));
-        const Completions done = io.park();
-        EXPECT_EQ(done.begin()->res, -EMFILE);
-        return done.begin()->error().message();
-    });
-    EXPECT_TRUE(contains(said, "RLIMIT_NOFILE")) << said;
 }
 
 TEST(Refusal, ExplainsEveryErrnoOfSetup) {
