@@ -392,8 +392,11 @@ void Ring::close_and_wait() noexcept {
 void Ring::unmap(Buffers buffers) noexcept {
     // Elsewhere than on the owner's thread the kernel refuses both, or takes the index for one of this thread's rings.
     if (fd_ >= 0 && !foreign()) {
-        // The kernel frees a ring some time after it was closed; what counts against a limit is given back now.
+        // The kernel frees a ring some time after it was closed, a quarter of a second even; what counts against a limit
+        // is given back now, and so are the caller's files, which may be locked, or on what is to be unmounted.
         if (arena_ && buffers == Buffers::unregister) sys::io_uring_register(fd_, abi::unregister_buffers, nullptr, 0);
+        if (features_.file_slots > 0 && buffers == Buffers::unregister)
+            sys::io_uring_register(fd_, abi::unregister_files, nullptr, 0);
         if (features_.registered_ring) {
             abi::RsrcUpdate update{static_cast<std::uint32_t>(enter_fd_), 0, 0};
             const int status = sys::io_uring_register(fd_, abi::unregister_ring_fds, &update, 1);

@@ -56,6 +56,7 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(register_buffers, IORING_REGISTER_BUFFERS),
     SQUALL_VALUE(unregister_buffers, IORING_UNREGISTER_BUFFERS),
     SQUALL_VALUE(register_files, IORING_REGISTER_FILES),
+    SQUALL_VALUE(unregister_files, IORING_UNREGISTER_FILES),
     SQUALL_VALUE(register_files_update, IORING_REGISTER_FILES_UPDATE),
     SQUALL_VALUE(register_iowq_max_workers, IORING_REGISTER_IOWQ_MAX_WORKERS),
     SQUALL_VALUE(register_probe, IORING_REGISTER_PROBE),

@@ -270,21 +270,22 @@ TEST(FileTableTest, MoreSlotsThanTheLimitOfDescriptorsSayWhichLimit) {
     EXPECT_EQ(descriptors_now(), before);
 }
 
-TEST(FileTableTest, FilesInSlotsAreClosedWithTheirIo) {
-    Pipe pipe;
-    {
-        Io io = make_io({.file_slots = 1});
-        ASSERT_TRUE(io.set_file(FileSlot(0), pipe.read_end));
-        ::close(std::exchange(pipe.read_end, -1));
+// Not when the kernel comes round to freeing the ring: whoever opens the file next may need its lock.
+TEST_P(FilesTest, FilesInSlotsAreClosedWhenTheirIoIsGone) {
+    for (const bool used : {false, true}) {
+        Pipe pipe;
+        {
+            Io io = make();
+            ASSERT_TRUE(io.set_file(FileSlot(1), pipe.read_end));
+            ::close(std::exchange(pipe.read_end, -1));
+            if (used) {
+                EXPECT_EQ(result_of(io, io.nop(1)), 0);
+            }
+        }
+        ::signal(SIGPIPE, SIG_IGN);
+        EXPECT_EQ(::write(pipe.write_end, "x", 1), -1);
+        EXPECT_EQ(errno, EPIPE);
     }
-    ::signal(SIGPIPE, SIG_IGN);
-    ssize_t status = 1;
-    for (int tries = 0; tries < 2000 && status == 1; ++tries) {
-        status = ::write(pipe.write_end, "x", 1);
-        if (status == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    EXPECT_EQ(status, -1);
-    EXPECT_EQ(errno, EPIPE);
 }
 
 }  // namespace

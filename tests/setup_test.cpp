@@ -56,6 +56,7 @@ TEST(Setup, MakesARingWithTheseCallsAndUnmakesItWithThose) {
     }
     EXPECT_EQ(trace.take(),
               "register ring1 unregister-buffers 0\n"
+              "register ring1 unregister-files 0\n"
               "munmap m2 768\n"
               "munmap m3 512\n"
               "munmap m4 65536\n"
@@ -199,7 +200,7 @@ TEST(Setup, TakesEveryOptionUpToItsLimit) {
     EXPECT_EQ(kernel.setups.back().sq_thread_idle, UINT32_MAX);
     EXPECT_EQ(code({.entries = 1, .sqpoll_idle = 0ms}), 0) << "of no concern in another mode";
     EXPECT_EQ(code({.entries = 1, .file_slots = FileSlot::count_max}), 0);
-    EXPECT_EQ(kernel.registers.back().count, FileSlot::count_max + 1);
+    EXPECT_EQ(kernel.registers.rbegin()[1].count, FileSlot::count_max + 1) << "the last but the unregistering";
     const std::size_t asked = kernel.setups.size();
     EXPECT_EQ(code({.entries = 32769}), EINVAL);
     EXPECT_EQ(code({.entries = 128, .completion_entries = 127}), EINVAL);

@@ -213,6 +213,7 @@ inline constexpr std::uint32_t sq_taskrun = 1U << 2;  // 5.19
 inline constexpr std::uint32_t register_buffers = 0;
 inline constexpr std::uint32_t unregister_buffers = 1;
 inline constexpr std::uint32_t register_files = 2;
+inline constexpr std::uint32_t unregister_files = 3;
 inline constexpr std::uint32_t register_files_update = 6;  // 5.5
 inline constexpr std::uint32_t register_probe = 8;
 inline constexpr std::uint32_t register_enable_rings = 12;      // 5.10
