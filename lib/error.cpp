@@ -111,7 +111,9 @@ const char* advice_for_result(int code) noexcept {
                    "that then "
                    "succeeds does not bring it back";
         case ENOSPC:
-            return "the file system is full; nothing was written";
+            return "the file system or its device is full: a write that says so wrote nothing, and after an fsync that "
+                   "does "
+                   "the data is to be taken as lost";
         case EDQUOT:
             return "the user's or project's quota is used up";
         case EFBIG:

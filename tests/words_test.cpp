@@ -116,7 +116,9 @@ TEST(Words, SayWhatAnOperationsErrnoMeans) {
           "the kernel refuses the arguments; of a transfer with O_DIRECT, the address, offset or size is most "
           "likely misaligned: compare them with squall::direct_io_alignment(fd)"},
          {EIO, "the device failed; after a failed write or fsync the data is to be taken as lost"},
-         {ENOSPC, "the file system is full; nothing was written"},
+         {ENOSPC,
+          "the file system or its device is full: a write that says so wrote nothing, and after an fsync that does "
+          "the data is to be taken as lost"},
          {EDQUOT, "the user's or project's quota is used up"},
          {EFBIG, "beyond the file system's largest file or RLIMIT_FSIZE"},
          {EROFS, "the file system is read-only"},
