@@ -5,6 +5,7 @@
 #include "squall/arena.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +92,24 @@ TEST(Arena, KeepsItsMemoryWhenItMoves) {
     EXPECT_TRUE(moved.contains(buffer->bytes()));
     buffer.reset();
     EXPECT_TRUE(moved.acquire());
+}
+
+TEST(Arena, LetsGoOfItsMemoryWhenAnotherIsAssignedToIt) {
+    BufferArena arena = make_arena({.buffer_size = 4096, .count = 2});
+    BufferArena other = make_arena({.buffer_size = 8192, .count = 3});
+    const std::byte* const before = arena.memory().data();
+    const std::span<std::byte> kept = other.memory();
+    BufferArena& result = arena = std::move(other);
+    EXPECT_EQ(&result, &arena);
+    EXPECT_EQ(arena.memory().data(), kept.data());
+    EXPECT_EQ(arena.buffer_size(), 8192U);
+    unsigned char resident = 0;
+    EXPECT_EQ(::mincore(const_cast<std::byte*>(before), 4096, &resident), -1) << "it is still mapped";
+    EXPECT_EQ(errno, ENOMEM);
+    BufferArena& same = arena;
+    arena = std::move(same);
+    EXPECT_EQ(arena.memory().data(), kept.data()) << "an arena was assigned to itself";
+    EXPECT_TRUE(arena.acquire());
 }
 
 TEST(Arena, ContainsExactlyItsOwnBytes) {
