@@ -95,10 +95,9 @@ struct Sampler {
     std::uint64_t due = 0;    // the next one that is to be sampled
     Sample sample{};
 
-    // How many operations may be queued before one must be looked at.
+    // How many operations may be queued before one must be looked at. Where the next is the one, it is looked at now.
     [[nodiscard]] std::uint64_t room(std::uint64_t submitted) const noexcept {
-        if (options.every == 0 || phase != Phase::idle) return UINT64_MAX;
-        return due > submitted ? due - submitted : options.every;
+        return options.every != 0 && phase == Phase::idle && submitted < due ? due - submitted : UINT64_MAX;
     }
     [[nodiscard]] bool wants(std::uint64_t submitted) const noexcept {
         return options.every != 0 && phase == Phase::idle && submitted >= due;
