@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <type_traits>
 
 #include "support.hpp"
 #include "trace.hpp"
@@ -183,6 +184,51 @@ TEST(Setup, ShowsWhatTheKernelGave) {
     EXPECT_FALSE(plain.features().single_issuer || plain.features().deferred_taskrun || plain.features().taskrun_flag);
     EXPECT_EQ(make_io({.entries = 4, .mode = Mode::sqpoll}).features().mode, Mode::sqpoll);
 }
+
+TEST(Setup, AsksForWhatTheHeadersSayWhereNothingIsSaid) {
+    const IoOptions io;
+    EXPECT_EQ(io.entries, 256U);
+    EXPECT_EQ(io.completion_entries, 0U);
+    EXPECT_EQ(io.mode, Mode::deferred);
+    EXPECT_EQ(io.polling, Polling::none);
+    EXPECT_EQ(io.arena, nullptr);
+    EXPECT_EQ(io.file_slots, 0U);
+    EXPECT_EQ(io.sampling.every, 0U);
+    EXPECT_EQ(io.sqpoll_idle, 2ms);
+    EXPECT_FALSE(io.sqpoll_cpu);
+    const ArenaOptions arena;
+    EXPECT_EQ(arena.buffer_size, 4096U);
+    EXPECT_EQ(arena.count, 256U);
+    EXPECT_EQ(arena.pages, Pages::automatic);
+    const OpenOptions open;
+    EXPECT_FALSE(open.read || open.write || open.create || open.create_new || open.truncate || open.append ||
+                 open.direct || open.dsync);
+    EXPECT_EQ(open.mode, 0644U);
+    const Counters none;
+    for (const std::uint64_t count :
+         {none.submitted, none.completed, none.enters, none.queue_full, none.fixed, none.unregistered, none.polled,
+          none.poll_refused, none.retries, none.overflow_flushes, none.sqpoll_wakeups})
+        EXPECT_EQ(count, 0U);
+}
+
+TEST(Setup, AFileSlotIsAPlaceBehindTheFirstOrNowhere) {
+    EXPECT_EQ(FileSlot(0).place(), 1U);
+    EXPECT_EQ(FileSlot(0).number(), 0U);
+    EXPECT_EQ(FileSlot::count_max, (1U << 20) - 1);
+    EXPECT_EQ(FileSlot(FileSlot::count_max - 1).place(), FileSlot::count_max);
+    for (const std::uint32_t beyond : {FileSlot::count_max, FileSlot::count_max + 1, UINT32_MAX}) {
+        EXPECT_EQ(FileSlot(beyond).place(), 0x7fffffffU) << "in no table, and no descriptor's number";
+        EXPECT_EQ(FileSlot(beyond), FileSlot(UINT32_MAX));
+    }
+    EXPECT_NE(FileSlot(0), FileSlot(1));
+}
+
+// A ring and an arena are what the kernel holds: there is no second one of either.
+static_assert(!std::is_copy_constructible_v<detail::Ring> && !std::is_copy_assignable_v<detail::Ring>);
+static_assert(!std::is_copy_constructible_v<Io> && !std::is_copy_assignable_v<Io>);
+static_assert(!std::is_copy_constructible_v<BufferArena> && !std::is_copy_assignable_v<BufferArena>);
+static_assert(!std::is_copy_constructible_v<FixedBuffer> && !std::is_copy_assignable_v<FixedBuffer>);
+static_assert(!std::is_copy_constructible_v<Completions> && !std::is_copy_assignable_v<Completions>);
 
 TEST(Setup, TakesEveryOptionUpToItsLimit) {
     UserKernel kernel;
