@@ -80,6 +80,7 @@ namespace {
 OpKind kind_of(abi::Op op) noexcept {
     switch (op) {
         case abi::Op::nop:
+        case abi::Op::async_cancel:  // a ring's own, when it goes, and never sampled
             return OpKind::nop;
         case abi::Op::openat:
             return OpKind::open;

@@ -352,22 +352,54 @@ void Ring::drain() noexcept {
     }
     // What the poller was shown it must consume, also when an attempt to wake it for that had failed.
     if (sqpoll_ && owed() != 0) sys::io_uring_enter(enter_fd_, 0, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr, 0);
-    for (bool can_cancel = true; owed() != 0;) {
-        if (can_cancel) {
+    std::uint64_t end = counters_.submitted - dropped;
+    for (bool by_operation = false; owed() != 0;) {
+        if (!by_operation) {
             abi::SyncCancelReg cancel{};
             cancel.fd = -1;
             cancel.flags = abi::async_cancel_any | abi::async_cancel_all;
             const int status = sys::io_uring_register(fd_, abi::register_sync_cancel, &cancel, 1);
             // ENOENT: all that is left is past cancelling. EALREADY, ETIME: it is under way. Both end by themselves.
-            can_cancel =
+            const bool ends =
                 status >= 0 || status == -ENOENT || status == -EALREADY || status == -ETIME || status == -EINTR;
-            if (!can_cancel) return close_and_wait();
+            const bool filtered = status == -EPERM || status == -EACCES || status == -ENOSYS;
+            if (!ends && (give_up_registration() >= 0 || !filtered)) return close_and_wait();
+            by_operation = !ends;
         }
+        if (by_operation && !cancel_by_operation(end)) return close_and_wait();
         // A short wait, so that what was started while the kernel looked for it is cancelled the next time round.
         constexpr abi::Timespec a_moment{0, 10'000'000};
         const int code = enter(Offer::nothing, 1, &a_moment);
         if (code != 0 && code != ETIME && !nothing_lost(code)) return close_and_wait();
     }
+}
+
+// Cancels everything by an operation, where a seccomp filter refuses io_uring_register and so closing the ring would not
+// end it: it stays registered. `end` is how far the kernel may look into the SQ. False when the ring cannot be entered.
+bool Ring::cancel_by_operation(std::uint64_t& end) noexcept {
+    // A polled ring knows no such operation, and needs none: transfers of a device end by themselves.
+    if ((features_.setup_flags & abi::setup_iopoll) != 0) return true;
+    if (sq_.unconsumed(end) == 0) {
+        abi::SqeWords& sqe = sq_.at(end & (sq_.entries() - 1));
+        sqe = {};
+        sqe.op_fd = abi::op_fd_word(abi::Op::async_cancel, 0, UINT32_MAX);
+        sqe.len_flags = abi::word(0, abi::async_cancel_any | abi::async_cancel_all);
+        sq_.publish(++end);
+        ++counters_.submitted;
+        sq_.note_published(counters_.submitted);  // lest what was dropped be shown to a poller after all
+    }
+    const int answer = sqpoll_ ? call_kernel(0, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr)
+                               : call_kernel(sq_.unconsumed(end), 0, enter_flags_, nullptr);
+    return answer >= 0 || nothing_lost(-answer);
+}
+
+// Gives the ring's place in the thread's table of rings back, if it has one. 0 or more, else -errno: it is kept.
+int Ring::give_up_registration() noexcept {
+    if (!features_.registered_ring) return 0;
+    abi::RsrcUpdate update{static_cast<std::uint32_t>(enter_fd_), 0, 0};
+    const int status = sys::io_uring_register(fd_, abi::unregister_ring_fds, &update, 1);
+    features_.registered_ring = status < 0;
+    return status;
 }
 
 // For a kernel that cannot cancel everything on request (before 6.0) or refuses to be entered, and for a ring whose thread
@@ -397,16 +429,12 @@ void Ring::unmap(Buffers buffers) noexcept {
         if (arena_ && buffers == Buffers::unregister) sys::io_uring_register(fd_, abi::unregister_buffers, nullptr, 0);
         if (features_.file_slots > 0 && buffers == Buffers::unregister)
             sys::io_uring_register(fd_, abi::unregister_files, nullptr, 0);
-        if (features_.registered_ring) {
-            abi::RsrcUpdate update{static_cast<std::uint32_t>(enter_fd_), 0, 0};
-            const int status = sys::io_uring_register(fd_, abi::unregister_ring_fds, &update, 1);
-            // It would be a reference to the ring that nobody drops before this thread ends.
-            SQUALL_ASSERT(
-                status >= 0 || buffers == Buffers::unregister,
-                "an Io is destroyed with operations in flight, the kernel may yet write to their buffers, and "
-                "it refuses to let go of them (errno %d)",
-                -status);
-        }
+        const int status = give_up_registration();
+        // It would be a reference to the ring that nobody drops before this thread ends.
+        SQUALL_ASSERT(status >= 0 || buffers == Buffers::unregister,
+                      "an Io is destroyed with operations in flight, the kernel may yet write to their buffers, and "
+                      "it refuses to let go of them (errno %d)",
+                      -status);
     }
     for (Mapping* const mapping : {&sq_ring_, &cq_ring_, &sqe_array_, &path_array_}) {
         if (mapping->at) sys::munmap(mapping->at, mapping->bytes);

@@ -46,6 +46,7 @@ constexpr Pair pairs[] = {
     SQUALL_OP(fsync, IORING_OP_FSYNC),
     SQUALL_OP(read_fixed, IORING_OP_READ_FIXED),
     SQUALL_OP(write_fixed, IORING_OP_WRITE_FIXED),
+    SQUALL_OP(async_cancel, IORING_OP_ASYNC_CANCEL),
     SQUALL_OP(openat, IORING_OP_OPENAT),
     SQUALL_OP(close, IORING_OP_CLOSE),
     SQUALL_OP(statx, IORING_OP_STATX),

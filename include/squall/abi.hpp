@@ -140,17 +140,18 @@ struct Iovec {
 static_assert(sizeof(Iovec) == 16);
 
 enum class Op : std::uint8_t {
-    nop = 0,          // 5.1
-    fsync = 3,        // 5.1
-    read_fixed = 4,   // 5.1
-    write_fixed = 5,  // 5.1
-    openat = 18,      // 5.6
-    close = 19,       // 5.6
-    statx = 21,       // 5.6
-    read = 22,        // 5.6
-    write = 23,       // 5.6
-    renameat = 35,    // 5.11
-    unlinkat = 36,    // 5.11
+    nop = 0,            // 5.1
+    fsync = 3,          // 5.1
+    read_fixed = 4,     // 5.1
+    write_fixed = 5,    // 5.1
+    async_cancel = 14,  // 5.5
+    openat = 18,        // 5.6
+    close = 19,         // 5.6
+    statx = 21,         // 5.6
+    read = 22,          // 5.6
+    write = 23,         // 5.6
+    renameat = 35,      // 5.11
+    unlinkat = 36,      // 5.11
 };
 
 inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // in Sqe::flags: `fd` is a place in the file table

@@ -287,6 +287,8 @@ private:
     [[nodiscard]] bool foreign() const noexcept;
     Result<void> register_files(std::uint32_t slots);
     void drain() noexcept;
+    bool cancel_by_operation(std::uint64_t& end) noexcept;
+    int give_up_registration() noexcept;
     void close_and_wait() noexcept;
     enum class Buffers : bool { leave_to_close, unregister };
     void unmap(Buffers buffers) noexcept;
