@@ -63,20 +63,17 @@ bool does_without(const Fault& fault) {
     return fault.code == abi::register_iowq_max_workers && fault.errno_value() != EINVAL;
 }
 
-class FaultsTest : public testing::TestWithParam<Mode> {};
-INSTANTIATE_TEST_SUITE_P(Modes, FaultsTest, testing::Values(Mode::deferred, Mode::plain, Mode::sqpoll),
+class FaultsTest : public testing::TestWithParam<Kind> {};
+INSTANTIATE_TEST_SUITE_P(Modes, FaultsTest, testing::ValuesIn(every_kind),
                          [](const auto& test) { return name_of(test.param); });
 
-enum class Make { plainly, with_more, polled };
-
 TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
-    const bool submits_all = (make_io({.mode = GetParam()}).features().setup_flags & abi::setup_submit_all) != 0;
-    for (const Make how : {Make::plainly, Make::with_more, Make::polled}) {
+    const bool submits_all = (make_io(GetParam(), {}).features().setup_flags & abi::setup_submit_all) != 0;
+    for (const bool with_more : {false, true}) {
         const std::size_t met = with_every_fault([&](const Fault* fault) {
             BufferArena arena = make_arena({.count = 4});
-            IoOptions options{.entries = 4, .mode = GetParam()};
-            if (how != Make::plainly) options.arena = &arena, options.file_slots = 3;
-            if (how == Make::polled) options.polling = Polling::busy;
+            IoOptions options{.entries = 4, .mode = GetParam(), .polling = GetParam().polling};
+            if (with_more) options.arena = &arena, options.file_slots = 3;
             const auto make = [&] {
                 const FaultsHere here;
                 return Io::create(options);
@@ -94,7 +91,7 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
             else
                 // Of two rings and what binds them, pair_test.cpp has the names.
                 expect_named(io.error(), *fault,
-                             how == Make::polled ? "Io::create: " : name_in_create(*fault, how == Make::with_more));
+                             GetParam().polling == Polling::none ? name_in_create(*fault, with_more) : "Io::create: ");
             // The arena goes now, and would abort were a ring still counted among its users.
         });
         EXPECT_GT(met, 100U);
@@ -102,16 +99,14 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
 }
 
 TEST_P(FaultsTest, AnIdleRingIsGoneWhicheverCallOfItsEndFails) {
-    for (const Polling polling : {Polling::none, Polling::busy}) {
-        const std::size_t met = with_every_fault([&](const Fault*) {
-            BufferArena arena = make_arena({.count = 4});
-            std::optional<Io> io = make_io({.entries = 4, .mode = GetParam(), .arena = &arena, .polling = polling});
-            ASSERT_EQ(result_of(*io, io->nop(1)), 0);
-            const FaultsHere here;
-            io.reset();
-        });
-        EXPECT_GT(met, 20U);
-    }
+    const std::size_t met = with_every_fault([&](const Fault*) {
+        BufferArena arena = make_arena({.count = 4});
+        std::optional<Io> io = make_io(GetParam(), {.entries = 4, .arena = &arena});
+        ASSERT_EQ(result_of(*io, io->nop(1)), 0);
+        const FaultsHere here;
+        io.reset();
+    });
+    EXPECT_GT(met, 20U);
 }
 
 // --- Driving it -----------------------------------------------------------------------------------------------------
@@ -129,7 +124,7 @@ public:
         for (const Completion& completion : done) {
             ASSERT_LT(completion.token, seen.size());
             ++seen[completion.token];
-            EXPECT_EQ(completion.res, 0);
+            EXPECT_GE(completion.res, 0);
         }
     }
     void finish(bool parked) {
@@ -152,7 +147,7 @@ TEST_P(FaultsTest, SubmittingAndReapingLosesAndRepeatsNothing) {
     for (const bool parked : {false, true}) {
         for (const bool fresh : {false, true}) {
             const std::size_t met = with_every_fault([&](const Fault* fault) {
-                Io io = make_io({.entries = 8, .mode = GetParam()});
+                Io io = make_io(GetParam(), {.entries = 8});
                 ASSERT_TRUE(fresh || result_of(io, io.nop(0)) == 0);
                 Reaper reaper(io, fault);
                 const FaultsHere here;
@@ -171,10 +166,40 @@ TEST_P(FaultsTest, SubmittingAndReapingLosesAndRepeatsNothing) {
     }
 }
 
+// Transfers of a file that cannot be polled, which a pair sends twice, among operations of its other ring.
+TEST_P(FaultsTest, TransfersOfASlotAreDoneOnceEach) {
+    const TempDir dir;
+    std::vector<std::byte> content(20);
+    for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<std::byte>(i);
+    write_file(dir.file("f"), content);
+    const Fd file(::open(dir.file("f").c_str(), O_RDONLY));
+    with_every_fault([&](const Fault* fault) {
+        Io io = make_io(GetParam(), {.entries = 8, .file_slots = 1});
+        ASSERT_TRUE(io.set_file(FileSlot(0), file));
+        std::vector<std::byte> read(20, std::byte{99});
+        Reaper reaper(io, fault);
+        {
+            const FaultsHere here;
+            for (Token token = 0; token < 20; ++token) {
+                while (token % 4 == 3 ? !io.nop(token) : !io.read(FileSlot(0), {&read[token], 1}, token, token)) {
+                    const Completions done = io.poll();
+                    ASSERT_NO_FATAL_FAILURE(reaper.take(done));
+                }
+            }
+            reaper.finish(true);
+        }
+        EXPECT_EQ(reaper.seen, std::vector<unsigned>(20, 1U));
+        for (Token token = 0; token < 20; ++token)
+            EXPECT_EQ(read[token], token % 4 == 3 ? std::byte{99} : content[token]);
+        // No transfer is counted as in flight any more.
+        EXPECT_TRUE(io.set_file(FileSlot(0), -1));
+    });
+}
+
 TEST_P(FaultsTest, AParkWithATimeoutEndsInTimeOrSaysWhy) {
     const Pipe pipe;
     const std::size_t met = with_every_fault([&](const Fault* fault) {
-        Io io = make_io({.entries = 4, .mode = GetParam()});
+        Io io = make_io(GetParam(), {.entries = 4});
         std::byte byte{};
         ASSERT_TRUE(io.read(pipe.read_end, {&byte, 1}, UINT64_MAX, 0));
         const auto before = io.now();
@@ -204,7 +229,7 @@ TEST_P(FaultsTest, NothingIsWrittenAfterTheEndWhicheverCallOfItFails) {
     std::array<std::byte, 64> memory{};
     const std::size_t met = with_every_fault([&](const Fault*) {
         BufferArena arena = make_arena({.count = 4});
-        std::optional<Io> io = make_io({.entries = 8, .mode = GetParam(), .arena = &arena});
+        std::optional<Io> io = make_io(GetParam(), {.entries = 8, .arena = &arena});
         {
             FixedBuffer lease = *arena.acquire();
             for (Token token = 0; token < 2; ++token) {
@@ -228,13 +253,14 @@ TEST_P(FaultsTest, NothingIsWrittenAfterTheEndWhicheverCallOfItFails) {
 TEST_P(FaultsTest, AFileIsPutIntoASlotOrTheErrorSaysWhich) {
     const Fd null(::open("/dev/null", O_RDWR));
     const std::size_t met = with_every_fault([&](const Fault* fault) {
-        Io io = make_io({.entries = 4, .mode = GetParam(), .file_slots = 2});
+        Io io = make_io(GetParam(), {.entries = 4, .file_slots = 2});
         Result<void> set;
         {
             const FaultsHere here;
             set = io.set_file(FileSlot(1), null);
         }
-        const bool put = !fault || fault->errno_value() == EINTR;
+        // The second call of a pair's is about polling, which a file may do without.
+        const bool put = !fault || fault->errno_value() == EINTR || fault->nth > 0;
         ASSERT_EQ(set.has_value(), put);
         if (!put) expect_named(set.error(), *fault, "Io::set_file(slot 1, fd=");
         std::byte byte{};
@@ -245,6 +271,31 @@ TEST_P(FaultsTest, AFileIsPutIntoASlotOrTheErrorSaysWhich) {
         }
     });
     EXPECT_GT(met, 10U);
+}
+
+TEST_P(FaultsTest, AFileIsOpenedIntoASlotOrTheCompletionSaysWhyNot) {
+    const std::size_t met = with_every_fault([&](const Fault* fault) {
+        Io io = make_io(GetParam(), {.entries = 4, .file_slots = 2});
+        ASSERT_EQ(result_of(io, io.nop(0)), 0);
+        std::int32_t opened = 1;
+        {
+            const FaultsHere here;
+            ASSERT_TRUE(io.open("/dev/zero", {.read = true}, FileSlot(1), 1));
+            const auto deadline = io.now() + 10s;
+            while (io.in_flight() > 0 && io.now() < deadline)
+                for (const Completion& done : io.park()) opened = done.res;
+        }
+        // Only what puts the file into a table can stop it: a pair does that itself, when the file is open.
+        if (opened < 0) {
+            ASSERT_TRUE(fault && fault->number == nr_register);
+            EXPECT_EQ(opened, fault->answer);
+        }
+        std::byte byte{};
+        EXPECT_EQ(result_of(io, io.read(FileSlot(1), {&byte, 1}, 0, 2)), opened == 0 ? 1 : -EBADF);
+        EXPECT_EQ(result_of(io, io.open("/dev/zero", {.read = true}, FileSlot(1), 3)), 0);
+        EXPECT_EQ(result_of(io, io.read(FileSlot(1), {&byte, 1}, 0, 4)), 1);
+    });
+    EXPECT_TRUE(met > 10 || GetParam().mode == Mode::sqpoll) << met;
 }
 
 // --- Arenas ---------------------------------------------------------------------------------------------------------
