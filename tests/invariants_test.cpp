@@ -571,15 +571,19 @@ TEST_P(InvariantTest, I9_AParkGoesOnAfterASignalAndKeepsItsTimeout) {
 
 // Where enabling takes long, a signal would make the kernel begin again.
 TEST_P(InvariantTest, I9_SignalsWaitWhileAnOldKernelEnablesTheRing) {
-    const auto alarm_is_blocked = [] {
+    const auto is_blocked = [](int signal) {
         ::sigset_t blocked;
-        return ::pthread_sigmask(SIG_BLOCK, nullptr, &blocked) == 0 && ::sigismember(&blocked, SIGALRM) == 1;
+        return ::pthread_sigmask(SIG_BLOCK, nullptr, &blocked) == 0 && ::sigismember(&blocked, signal) == 1;
     };
+    ::sigset_t usr2;
+    ::sigemptyset(&usr2);
+    ::sigaddset(&usr2, SIGUSR2);
+    ::pthread_sigmask(SIG_BLOCK, &usr2, nullptr);
     int enabled = 0;
     const Intercept old([&](Call& call) -> std::optional<long> {
         if (call.number == test::nr_register && call.args[1] == abi::register_enable_rings) {
             ++enabled;
-            EXPECT_TRUE(alarm_is_blocked());
+            EXPECT_TRUE(is_blocked(SIGALRM));
         }
         if (call.number != test::nr_setup) return std::nullopt;
         const long fd = real(call);
@@ -589,7 +593,9 @@ TEST_P(InvariantTest, I9_SignalsWaitWhileAnOldKernelEnablesTheRing) {
     Io io = make(4);
     EXPECT_EQ(result_of(io, io.nop(1)), 0);
     EXPECT_GE(enabled, 1);
-    EXPECT_FALSE(alarm_is_blocked());
+    EXPECT_FALSE(is_blocked(SIGALRM));
+    EXPECT_TRUE(is_blocked(SIGUSR2)) << "as it was before";
+    ::pthread_sigmask(SIG_UNBLOCK, &usr2, nullptr);
 }
 
 TEST_P(InvariantTest, I9_ATimeoutIsNoError) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What one side of a ring sees of the other's stores, barrier by barrier: each test leaves a thread that plays the kernel
-// nothing to go by but the one pair of a store and a load that it is about, so that TSan misses the barrier if it is gone,
-// and a store that is passed by a later load shows as a wake-up that was lost.
+// What one side of a ring, or one user of a buffer, sees of the other's stores, barrier by barrier: each test leaves the
+// other thread, which may play the kernel, nothing to go by but the one pair of a store and a load that it is about, so that
+// TSan misses the barrier if it is gone, and a store that is passed by a later load shows as a wake-up that was lost.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "squall/arena.hpp"
 #include "squall/ring.hpp"
 
 namespace squall::detail {
@@ -85,6 +86,29 @@ void expect_sqes_in_order(bool sqpoll) {
 
 TEST(Ordering, SubmissionsAreWrittenBeforeTheKernelSeesThem) { expect_sqes_in_order(false); }
 TEST(Ordering, SubmissionsAreWrittenBeforeAPollerSeesThem) { expect_sqes_in_order(true); }
+
+// The arena's stack alone takes a buffer, and what was written into it, from one thread to the next.
+TEST(Ordering, ABufferIsLeftByOneThreadBeforeAnotherHasIt) {
+    constexpr std::uint64_t turns = 20'000;
+    BufferArena arena = BufferArena::create({.buffer_size = 512, .count = 2}).value();
+    const auto take_turns = [&arena] {
+        for (std::uint64_t turn = 0; turn < turns;) {
+            const auto lease = arena.acquire();
+            if (!lease) {
+                std::this_thread::yield();
+                continue;
+            }
+            ++*reinterpret_cast<std::uint64_t*>(lease->data());
+            ++turn;
+        }
+    };
+    std::thread threads[] = {std::thread(take_turns), std::thread(take_turns), std::thread(take_turns)};
+    for (std::thread& thread : threads) thread.join();
+    std::uint64_t seen = 0;
+    for (std::size_t at = 0; at < 2; ++at)
+        seen += *reinterpret_cast<const std::uint64_t*>(arena.memory().data() + at * arena.buffer_size());
+    EXPECT_EQ(seen, 3 * turns);
+}
 
 // Lets two threads pass at the same moment: each says with its own word that it has come to `step`.
 void meet(std::atomic<std::uint32_t>& mine, const std::atomic<std::uint32_t>& other, std::uint32_t step) {
