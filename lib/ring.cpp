@@ -227,9 +227,9 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
         int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr);
         if (code == EAGAIN || code == EBUSY) {
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
-            // and wait for what the kernel already has, if it has something.
+            // and wait for what the kernel already has, if it has something that is not done.
             const std::uint64_t consumed = in_flight() - sq_.unconsumed(counters_.submitted);
-            if (consumed == 0) return code;
+            if (consumed == cq_.ready()) return code;
             code = enter(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),
                          timeout ? &ts : nullptr);
         }
