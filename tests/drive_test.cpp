@@ -3,6 +3,8 @@
 // Driving a ring, enter by enter: with which arguments poll() and park() go to the kernel, what they make of each of its
 // answers, and when they do not go there at all. The kernel is user_kernel.hpp's; what comes of it on a real one is
 // invariants_test.cpp's, and how a poller is driven is poller_test.cpp's.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <set>
@@ -499,6 +501,22 @@ TEST_F(Drive, AnotherThreadIsTurnedAwayWithoutASystemCall) {
 }
 
 // --- What would be a bug --------------------------------------------------------------------------------------------
+
+TEST(DriveDeathTest, AbortsOnAParkWhileCompletionsAreReadBeforeItWaits) {
+    for (const Polling polling : {Polling::none, Polling::busy}) {
+        EXPECT_DEATH(
+            {
+                UserKernel kernel;
+                Io io = make_io({.entries = 4, .polling = polling});
+                EXPECT_TRUE(io.nop(1));
+                const Completions alive = io.poll();
+                EXPECT_TRUE(io.nop(2));
+                kernel.on_enter = [](const Enter&) -> std::optional<long> { ::_exit(0); };
+                (void)io.park();
+            },
+            "while an earlier Completions is alive");
+    }
+}
 
 TEST(DriveDeathTest, AbortsOnMoreCompletionsThanOperations) {
     EXPECT_DEATH(
