@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+//
+// Parking, enter by enter: with which arguments park() goes to the kernel, what it makes of each of its answers, how long it
+// waits, and when it does not go there at all. The kernel is user_kernel.hpp's.
+#include <unistd.h>
+
+#include <cerrno>
+#include <thread>
+
+#include "drive_fixture.hpp"
+
+namespace squall {
+namespace {
+
+using namespace test;
+using namespace std::chrono_literals;
+
+TEST_F(Drive, ParkSubmitsAndWaitsInOneEnter) {
+    Io io = bound();
+    ASSERT_TRUE(io.nop(1));
+    ASSERT_TRUE(io.nop(2));
+    EXPECT_EQ(io.park().size(), 2U);
+    EXPECT_EQ(trace.take(), "enter 7 2 1 getevents registered\n");
+    EXPECT_FALSE(kernel.enters.back().timeout);
+    ASSERT_TRUE(io.nop(3));
+    EXPECT_EQ(io.park(2'500'000'001ns).size(), 1U);
+    EXPECT_EQ(trace.take(), "enter 7 1 1 getevents ext-arg registered\n");
+    ASSERT_TRUE(kernel.enters.back().timeout);
+    EXPECT_EQ(kernel.enters.back().timeout->tv_sec, 2);
+    EXPECT_EQ(kernel.enters.back().timeout->tv_nsec, 500'000'001);
+}
+
+TEST_F(Drive, ParkTakesWhatHasCompletedWithoutASystemCall) {
+    Io io = bound();
+    kernel.on_enter = [this](const Enter& enter) { return swallow(kernel, enter); };
+    ASSERT_TRUE(io.nop(1));
+    EXPECT_TRUE(io.poll().empty());
+    trace.take();
+    kernel.ring().post(1);
+    EXPECT_EQ(io.park().size(), 1U);
+    EXPECT_EQ(trace.take(), "");
+    EXPECT_TRUE(io.park().empty()) << "nothing is in flight";
+    EXPECT_EQ(trace.take(), "");
+}
+
+TEST_F(Drive, AParkOfNoTimeIsAPoll) {
+    Io io = bound();
+    for (const auto timeout : {0ns, -1ns, std::chrono::nanoseconds::min()}) {
+        EXPECT_TRUE(io.park(timeout).empty());
+        EXPECT_EQ(trace.take(), "") << "nothing is queued";
+        ASSERT_TRUE(io.nop(1));
+        EXPECT_EQ(io.park(timeout).size(), 1U);
+        EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
+        kernel.on_enter = [this](const Enter& enter) { return swallow(kernel, enter); };
+        ASSERT_TRUE(io.nop(2));
+        EXPECT_TRUE(io.park(timeout).empty());
+        EXPECT_TRUE(io.park(timeout).empty());
+        EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n") << "what is in flight is not waited for";
+        kernel.ring().post(2);
+        EXPECT_EQ(io.park(timeout).size(), 1U);
+        kernel.on_enter = [](const Enter&) { return std::optional<long>(-EPERM); };
+        ASSERT_TRUE(io.nop(3));
+        EXPECT_EQ(io.park(timeout).error().code(), EPERM);
+        kernel.on_enter = nullptr;
+        EXPECT_EQ(io.poll().size(), 1U);
+        trace.take();
+    }
+}
+
+TEST_F(Drive, ParkGoesOnUntilThereIsACompletion) {
+    Io io = bound();
+    ASSERT_TRUE(io.nop(1));
+    int round = 0;
+    kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+        switch (round++) {
+            case 0:
+                return -EINTR;
+            case 1:
+                return swallow(kernel, enter);  // an enter may return before anything has completed
+            case 2:
+                return -EINTR;
+            default:
+                kernel.ring().post(1);
+                return 0;
+        }
+    };
+    const Completions done = io.park();
+    ASSERT_EQ(done.size(), 1U);
+    EXPECT_FALSE(done.error());
+    EXPECT_EQ(trace.take(),
+              "enter 7 1 1 getevents registered -> -4\n"
+              "enter 7 1 1 getevents registered\n"
+              "enter 7 0 1 getevents registered -> -4\n"
+              "enter 7 0 1 getevents registered\n");
+    EXPECT_EQ(io.counters().retries, 2U);
+}
+
+TEST_F(Drive, ParkKeepsItsTimeoutThroughSignals) {
+    Io io = bound();
+    ASSERT_TRUE(io.nop(1));
+    kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
+        (void)swallow(kernel, enter);
+        std::this_thread::sleep_for(4ms);
+        return -EINTR;
+    };
+    const auto before = io.now();
+    {
+        const Completions done = io.park(30ms);
+        EXPECT_TRUE(done.empty());
+        EXPECT_FALSE(done.error());
+    }
+    EXPECT_GE(io.now() - before, 30ms);
+    ASSERT_GE(kernel.enters.size(), 2U);
+    EXPECT_LE(kernel.enters.size(), 8U) << "an enter was made when the time had run out";
+    EXPECT_EQ(time_of(kernel.enters[0]), 30ms);
+    for (std::size_t i = 1; i < kernel.enters.size(); ++i) {
+        EXPECT_GT(time_of(kernel.enters[i]), 0ns);
+        EXPECT_LE(time_of(kernel.enters[i]), time_of(kernel.enters[i - 1]) - 4ms);
+    }
+    kernel.on_enter = nullptr;
+    kernel.ring().post(1);
+    EXPECT_EQ(io.poll().size(), 1U);
+}
+
+TEST_F(Drive, ParkReportsEveryErrnoThatWaitingDoesNotMend) {
+    Io io = bound();
+    for (int code = 1; code < 134; ++code) {
+        ASSERT_TRUE(io.nop(static_cast<Token>(code)));
+        int left = 1;
+        kernel.on_enter = [code, &left](const Enter&) {
+            return left-- > 0 ? std::optional<long>(-code) : std::nullopt;
+        };
+        if (code != EINTR) {
+            const Completions done = io.park();
+            // EAGAIN and EBUSY: nothing is in flight whose end would mend it.
+            EXPECT_EQ(done.error().code(), code == ETIME ? 0 : code);
+            EXPECT_TRUE(done.empty());
+            EXPECT_EQ(left, 0) << "errno " << code << ": one enter was to be made";
+        }
+        expect_conserved(io);
+        EXPECT_EQ(io.park().size(), 1U);
+    }
+}
+
+// One operation is in the kernel and one is queued, for whose request there is no memory.
+TEST_F(Drive, ParkWithoutMemoryWaitsForWhatIsInTheKernel) {
+    for (const int code : {EAGAIN, EBUSY}) {
+        for (const bool timed : {false, true}) {
+            Io io = bound();
+            const std::size_t number = kernel.setups.size() - 1;
+            auto& ring = kernel.ring(number);
+            trace.forget();
+            kernel.on_enter = [&](const Enter& enter) -> std::optional<long> { return ring.consume(enter.to_submit); };
+            ASSERT_TRUE(io.nop(1));
+            EXPECT_TRUE(io.poll().empty());
+            ASSERT_TRUE(io.nop(2));
+            kernel.enters.clear();
+            kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+                if (enter.to_submit > 0) return -code;
+                ring.post(1);
+                return 0;
+            };
+            {
+                const Completions done = timed ? io.park(10s) : io.park();
+                EXPECT_FALSE(done.error());
+                ASSERT_EQ(done.size(), 1U);
+                EXPECT_EQ(done.begin()->token, 1U);
+            }
+            ASSERT_EQ(kernel.enters.size(), 2U);
+            EXPECT_EQ(kernel.enters[0].to_submit, 1U);
+            EXPECT_EQ(kernel.enters[1].to_submit, 0U);
+            for (const Enter& enter : kernel.enters) {
+                EXPECT_EQ(enter.min_complete, 1U);
+                EXPECT_EQ(enter.timeout.has_value(), timed);
+                EXPECT_TRUE(!timed || time_of(enter) == 10s);
+            }
+            EXPECT_EQ(io.counters().retries, 1U);
+            expect_conserved(io);
+
+            // Nothing but what is queued is left to wait for, however much that is.
+            ASSERT_TRUE(io.nop(3));
+            kernel.enters.clear();
+            EXPECT_EQ(io.park().error().code(), code);
+            EXPECT_EQ(kernel.enters.size(), 1U);
+            EXPECT_EQ(kernel.enters[0].to_submit, 2U);
+            kernel.on_enter = nullptr;
+            EXPECT_EQ(io.poll().size(), 2U);
+        }
+    }
+}
+
+// One of three is in the kernel: for more than that it must not wait, and when that has completed it has nothing to wait for.
+TEST_F(Drive, ParkWithoutMemoryHandsOutWhatThereIsWhenNoMoreCanCome) {
+    Io io = bound();
+    kernel.on_enter = [this](const Enter& enter) { return swallow(kernel, enter); };
+    ASSERT_TRUE(io.nop(1));
+    EXPECT_TRUE(io.poll().empty());
+    ASSERT_TRUE(io.nop(2));
+    ASSERT_TRUE(io.nop(3));
+    kernel.enters.clear();
+    kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
+        if (kernel.enters.size() > 4) return -EPERM;  // it would go on for ever
+        if (enter.to_submit > 0) return -EAGAIN;
+        EXPECT_EQ(enter.min_complete, 1U);
+        kernel.ring().post(1);
+        return 0;
+    };
+    {
+        const Completions done = io.park(3);
+        EXPECT_EQ(done.error().code(), EAGAIN);
+        ASSERT_EQ(done.size(), 1U);
+        EXPECT_EQ(done.begin()->token, 1U);
+    }
+    EXPECT_EQ(kernel.enters.size(), 3U);
+    EXPECT_EQ(io.in_flight(), 2U);
+    kernel.on_enter = nullptr;
+    EXPECT_EQ(io.park(3).size(), 2U);
+}
+
+TEST_F(Drive, ParkWithoutMemoryMakesOfTheSecondEnterWhatItMakesOfAny) {
+    struct Case {
+        int second;
+        int error;
+    };
+    for (const Case& test : {Case{EPERM, EPERM}, Case{ETIME, 0}, Case{EOWNERDEAD, EOWNERDEAD}}) {
+        Io io = bound();
+        auto& ring = kernel.ring(kernel.setups.size() - 1);
+        kernel.on_enter = [&](const Enter& enter) -> std::optional<long> { return ring.consume(enter.to_submit); };
+        ASSERT_TRUE(io.nop(1));
+        EXPECT_TRUE(io.poll().empty());
+        ASSERT_TRUE(io.nop(2));
+        kernel.on_enter = [&](const Enter& enter) {
+            return std::optional<long>(enter.to_submit > 0 ? -EAGAIN : -test.second);
+        };
+        kernel.enters.clear();
+        EXPECT_EQ(io.park(10s).error().code(), test.error);
+        EXPECT_EQ(kernel.enters.size(), 2U);
+        // A signal in the second is followed by another attempt to submit.
+        kernel.enters.clear();
+        kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+            if (enter.to_submit == 0) return -EINTR;
+            if (kernel.enters.size() < 3) return -EAGAIN;
+            return ring.finish(enter.to_submit);
+        };
+        EXPECT_EQ(io.park().size(), 1U);
+        EXPECT_EQ(kernel.enters.size(), 3U);
+        ring.post(1);
+        EXPECT_EQ(io.poll().size(), 1U);
+    }
+}
+
+// --- Parking with nothing in flight ---------------------------------------------------------------------------------
+
+TEST_F(Drive, AParkBeforeTheFirstSubmissionSleepsSignalsOrNot) {
+    Io io = make_io({.entries = entries});
+    trace.take();
+    std::vector<abi::Timespec> slept;
+    kernel.on_other_call = [&](Call& call) -> std::optional<long> {
+        if (call.number != SYS_ppoll) return std::nullopt;
+        slept.push_back(*reinterpret_cast<const abi::Timespec*>(call.args[2]));
+        if (slept.size() > 3) return std::nullopt;
+        std::this_thread::sleep_for(1ms);
+        return -EINTR;
+    };
+    const auto before = io.now();
+    EXPECT_TRUE(io.park(200ms).empty());
+    EXPECT_GE(io.now() - before, 200ms);
+    ASSERT_GE(slept.size(), 4U);
+    EXPECT_EQ(slept[0].tv_nsec, 200'000'000);
+    for (std::size_t i = 1; i < slept.size(); ++i) {
+        EXPECT_EQ(slept[i].tv_sec, 0);
+        EXPECT_LT(slept[i].tv_nsec, slept[i - 1].tv_nsec - (i < 4 ? 900'000 : 0));
+    }
+    EXPECT_EQ(trace.take().substr(0, 28), "ppoll 0 for a time -> -4\nppo");
+    EXPECT_TRUE(io.park(0ns).empty());
+    EXPECT_EQ(trace.take(), "");
+    // Without a signal it is one call.
+    slept.assign(3, {});
+    EXPECT_TRUE(io.park(3ms).empty());
+    EXPECT_EQ(trace.take(), "ppoll 0 for a time\n");
+    EXPECT_EQ(kernel.enters.size(), 0U);
+    EXPECT_EQ(kernel.registered(abi::register_enable_rings), 0U) << "the ring still belongs to no thread";
+}
+
+TEST_F(Drive, AParkOfABoundRingWithNothingInFlightWaitsInTheKernel) {
+    Io io = bound();
+    kernel.on_enter = [](const Enter&) { return std::optional<long>(-ETIME); };
+    const Completions done = io.park(3s);
+    EXPECT_TRUE(done.empty());
+    EXPECT_FALSE(done.error());
+    EXPECT_EQ(trace.take(), "enter 7 0 1 getevents ext-arg registered -> -62\n");
+    EXPECT_EQ(time_of(kernel.enters.at(0)), 3s);
+}
+
+// --- What would be a bug -----------------------------------------------------------------------------------------------
+
+TEST(ParkDeathTest, AbortsOnAParkWhileCompletionsAreReadBeforeItWaits) {
+    for (const Polling polling : {Polling::none, Polling::busy}) {
+        EXPECT_DEATH(
+            {
+                UserKernel kernel;
+                Io io = make_io({.entries = 4, .polling = polling});
+                EXPECT_TRUE(io.nop(1));
+                const Completions alive = io.poll();
+                EXPECT_TRUE(io.nop(2));
+                kernel.on_enter = [](const Enter&) -> std::optional<long> { ::_exit(0); };
+                (void)io.park();
+            },
+            "while an earlier Completions is alive");
+    }
+}
+
+}  // namespace
+}  // namespace squall
