@@ -43,6 +43,27 @@ TEST_F(Drive, ParkTakesWhatHasCompletedWithoutASystemCall) {
     EXPECT_EQ(trace.take(), "");
 }
 
+TEST_F(Drive, ParkSubmitsWhatIsQueuedWhateverHasCompleted) {
+    LatencyHistograms histograms;
+    for (const std::uint32_t every : {0U, 1U}) {  // with a sample on its way there is another way to go
+        Io io = make_io({.entries = entries, .sampling = {.every = every, .histograms = &histograms}});
+        const auto ring = [this]() -> UserKernel::Ring& { return kernel.ring(kernel.setups.size() - 1); };
+        kernel.on_enter = [&](const Enter& enter) { return std::optional<long>(ring().consume(enter.to_submit)); };
+        ASSERT_TRUE(io.nop(1));
+        EXPECT_TRUE(io.poll().empty());
+        ring().post(1);
+        ASSERT_TRUE(io.nop(2));
+        kernel.enters.clear();
+        EXPECT_EQ(io.park().size(), 1U);
+        ASSERT_EQ(kernel.enters.size(), 1U);
+        EXPECT_EQ(kernel.enters[0].to_submit, 1U);
+        EXPECT_EQ(ring().consumed.size(), 2U);
+        ring().post(2);
+        EXPECT_EQ(io.park().size(), 1U);
+        EXPECT_EQ(kernel.enters.size(), 1U);
+    }
+}
+
 TEST_F(Drive, AParkOfNoTimeIsAPoll) {
     Io io = bound();
     for (const auto timeout : {0ns, -1ns, std::chrono::nanoseconds::min()}) {
