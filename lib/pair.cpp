@@ -277,7 +277,7 @@ void Pair::harvest_companion() noexcept {
         const std::uint32_t number = number_of(done, false);
         const Record& record = records_[number];
         std::int32_t res = done.res;
-        if (record.role == Record::Role::refused) --slot_at(record.place)->transfers;
+        if (record.role == Record::Role::refused) --slots_[record.place - 1].transfers;
         if (record.role == Record::Role::open_place && res >= 0) res = put_into_slot(record.place, res);
         deliver(number, res, done.flags);
     });
@@ -377,7 +377,7 @@ bool Pair::may_change(FileSlot slot) noexcept {
 
 Result<void> Pair::set_file(FileSlot slot, int fd, const std::string& doing) {
     settle();
-    Slot& known = *slot_at(slot.place());
+    Slot& known = slots_[slot.place() - 1];
     if (known.transfers > 0) return Error(EBUSY, doing, "polled transfers are in flight on this slot: reap them first");
     known = {};
     const int status = companion_.update_file(slot.place(), fd);
@@ -389,7 +389,7 @@ Result<void> Pair::set_file(FileSlot slot, int fd, const std::string& doing) {
 
 // The end of an open into a slot: 0 or -errno. The tables hold the file, and the descriptor goes.
 std::int32_t Pair::put_into_slot(std::uint32_t place, int fd) noexcept {
-    Slot& slot = *slot_at(place);
+    Slot& slot = slots_[place - 1];
     std::int32_t status = -EBUSY;  // the slot was filled by set_file() meanwhile, and is in use
     if (slot.transfers == 0) {
         status = std::min(companion_.update_file(place, fd), 0);

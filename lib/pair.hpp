@@ -68,7 +68,7 @@ private:
     int drive() noexcept;
     int wait(std::uint32_t wanted, const std::chrono::nanoseconds* left) noexcept;
     void harvest() noexcept;
-    std::uint32_t number_of(const Completion& done, bool polled) const noexcept;
+    [[nodiscard]] std::uint32_t number_of(const Completion& done, bool polled) const noexcept;
     void harvest_polled() noexcept;
     void harvest_companion() noexcept;
     void send_again() noexcept;

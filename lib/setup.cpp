@@ -220,7 +220,7 @@ Result<void> Ring::map(const abi::Params& params) {
     if (status >= 0 && !single) status = map_one(cq_ring_, cq_bytes, fd_, abi::off_cq_ring);
     if (status >= 0) status = map_one(sqe_array_, params.sq_entries * sizeof(abi::SqeWords), fd_, abi::off_sqes);
     // Address space only: a page of it becomes real when the first path is copied there.
-    if (status >= 0) status = map_one(path_array_, params.sq_entries * 2 * path_slot_bytes, -1, 0);
+    if (status >= 0) status = map_one(path_array_, params.sq_entries * (2 * path_slot_bytes), -1, 0);
     if (status < 0)
         return explain_mapping(-status, "Io::create: mapping a ring of " + text(params.sq_entries) + " SQ and " +
                                             text(params.cq_entries) + " CQ entries");
@@ -264,10 +264,10 @@ Result<void> Ring::register_files(std::uint32_t slots) {
     std::uint32_t no_change[2] = {0, 0};
     if (slots > 0 && sys::io_uring_register(fd_, abi::register_iowq_max_workers, no_change, 2) == -EINVAL)
         return explain_missing("opening into a file slot (5.15)");
-    int ends[2];
+    int ends[2] = {-1, -1};
     if (const int status = sys::pipe2(ends, O_CLOEXEC); status < 0)
         return explain_files(-status, "Io::create: making a pipe");
-    std::vector<std::int32_t> table(slots + 1, -1);
+    std::vector<std::int32_t> table(std::size_t{slots} + 1, -1);
     table[0] = ends[1];
     const int status = sys::io_uring_register(fd_, abi::register_files, table.data(), slots + 1);
     sys::close(ends[1]);
