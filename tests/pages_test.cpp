@@ -340,13 +340,17 @@ TEST_F(ArenaPages, ReadsTheSameWithDescriptor0) {
 }
 
 TEST_F(ArenaPages, SaysWhenItsStackCannotBeMapped) {
-    for (const int refusal : {ENOMEM, EAGAIN}) {
-        no_control = -refusal;
-        EXPECT_EQ(make({.count = 4}), "mmap 4096 read write private anonymous -> -" + std::to_string(refusal) + "\n");
-        EXPECT_EQ(message, Error(refusal, "BufferArena::create: mapping 4096 bytes",
-                                 "the machine, the memory cgroup or RLIMIT_AS has no room for it")
-                               .message());
-    }
+    no_control = -ENOMEM;
+    EXPECT_EQ(make({.count = 4}), "mmap 4096 read write private anonymous -> -12\n");
+    EXPECT_EQ(message, Error(ENOMEM, "BufferArena::create: mapping 4096 bytes",
+                             "the machine, the memory cgroup or RLIMIT_AS has no room for it")
+                           .message());
+    no_control = -EAGAIN;
+    EXPECT_EQ(make({.count = 4}), "mmap 4096 read write private anonymous -> -11\nprlimit 0 memlock\n");
+    EXPECT_EQ(message.find("BufferArena::create: mapping 4096 bytes: EAGAIN (Resource temporarily unavailable): this "
+                           "process locks all that it maps (mlockall), and RLIMIT_MEMLOCK is "),
+              0U)
+        << message;
 }
 
 TEST_F(ArenaPages, TouchesEveryPageItselfWhereTheKernelDoesNot) {

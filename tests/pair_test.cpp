@@ -49,9 +49,9 @@ TEST_F(PairTest, TwoRingsAreMadeAndUnmadeWithTheseCalls) {
         EXPECT_EQ(made.features().fixed_regions, 1U);
     }
     EXPECT_EQ(trace.take(),
-              "register ring2 unregister-buffers 0\n"
+              "register ring2 unregister-buffers 0\nregister ring2 unregister-files 0\n"
               "munmap m6 672\nmunmap m7 512\nmunmap m8 65536\nclose ring2\nclose pipe2.read\nmunmap m5 4096\n"
-              "register ring1 unregister-buffers 0\n"
+              "register ring1 unregister-buffers 0\nregister ring1 unregister-files 0\n"
               "munmap m2 640\nmunmap m3 256\nmunmap m4 32768\nclose ring1\nclose pipe1.read\nmunmap m1 4096\n"
               "munmap m9 4096\nmunmap m10 4096\n");
 }
