@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+//
+// Signals of every kind, ten thousand a second, and a process that is stopped and continued, in the middle of I/O that is
+// checked byte for byte: no operation is lost or done twice, no wait ends early, and none outlasts its time. What becomes of
+// each answer of an interrupted enter is drive_test.cpp's.
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <random>
+#include <thread>
+
+#include "blocks.hpp"
+#include "child.hpp"
+#include "support.hpp"
+
+namespace squall {
+namespace {
+
+using namespace test;
+using namespace std::chrono_literals;
+
+class SignalsTest : public testing::TestWithParam<Kind> {
+protected:
+    TempDir dir;
+};
+INSTANTIATE_TEST_SUITE_P(Modes, SignalsTest, testing::ValuesIn(every_kind),
+                         [](const auto& test) { return name_of(test.param); });
+
+// Of every signal that a program may catch, how many arrived. The C library keeps two for itself, and two cannot be caught.
+std::array<std::atomic<unsigned>, 65> arrived;
+static_assert(std::atomic<unsigned>::is_always_lock_free);
+
+std::vector<int> catch_all() {
+    std::vector<int> caught;
+    for (int number = 1; number <= 64; ++number) {
+        struct ::sigaction action {};
+        action.sa_handler = [](int which) { arrived[static_cast<std::size_t>(which)].fetch_add(1); };
+        action.sa_flags = number % 2 == 0 ? SA_RESTART : 0;
+        if (::sigaction(number, &action, nullptr) == 0) caught.push_back(number);
+    }
+    return caught;
+}
+
+// Sends them all in turn to the thread that made it, for as long as it lives.
+class Storm {
+public:
+    explicit Storm(std::vector<int> signals) : signals_(std::move(signals)), target_(::gettid()) {
+        sender_ = std::thread([this] {
+            ::prctl(PR_SET_TIMERSLACK, 1);
+            for (std::size_t i = 0; !stop_; ++i) {
+                ::syscall(SYS_tgkill, ::getpid(), target_, signals_[i % signals_.size()]);
+                std::this_thread::sleep_for(50us);
+            }
+        });
+    }
+    ~Storm() {
+        stop_ = true;
+        sender_.join();
+    }
+    Storm(const Storm&) = delete;
+    Storm& operator=(const Storm&) = delete;
+
+private:
+    std::vector<int> signals_;
+    pid_t target_;
+    std::atomic<bool> stop_{false};
+    std::thread sender_;
+};
+
+TEST_P(SignalsTest, EverySignalThatCanBeCaughtArrivesTenThousandTimesASecondAndEveryByteIsInItsPlace) {
+    for (const int flags : {0, O_DIRECT}) {
+        in_child_alone([&] {
+            Blocks blocks(GetParam(), dir.file("f"), flags);
+            const std::vector<int> signals = catch_all();
+            EXPECT_GE(signals.size(), 60U);
+            std::minstd_rand random(1);
+            {
+                const Storm storm(signals);
+                const auto enough = [&] {
+                    for (const int number : signals)
+                        if (arrived[static_cast<std::size_t>(number)] < 10) return false;
+                    return blocks.completed() >= 500;
+                };
+                const auto deadline = blocks.io->now() + 20s;
+                while (!enough() && blocks.io->now() < deadline) {
+                    blocks.queue();
+                    const auto how = random() % 4;
+                    blocks.take(how == 0   ? blocks.io->poll()
+                                : how == 1 ? blocks.io->park(100us)
+                                : how == 2 ? blocks.io->park(Blocks::slots)
+                                           : blocks.io->park());
+                    if (testing::Test::HasFatalFailure()) break;
+                }
+                EXPECT_TRUE(enough()) << blocks.completed() << " operations completed";
+                blocks.drain();
+            }
+            EXPECT_EQ(blocks.io->counters().overflow_flushes, 0U);
+        });
+    }
+}
+
+// --- Stopped and continued ------------------------------------------------------------------------------------------
+
+// A process that parks on a pipe and says what came of it in its exit status, and is stopped meanwhile.
+class Parked {
+public:
+    // `park` is given the ring once its one read is in flight, and returns the exit status.
+    Parked(Kind kind, const std::function<int(Io&)>& park) {
+        const pid_t parent = ::getpid();
+        Pipe ready;
+        child_ = ::fork();
+        if (child_ == 0) {
+            if (::getppid() != parent) ::_exit(99);
+            Io io = make_io(kind, {.entries = 8});
+            std::array<std::byte, 8> bytes{};
+            const bool queued = io.read(pipe_.read_end, bytes, UINT64_MAX, 77);
+            (void)io.poll();
+            const bool said = ::write(ready.write_end, "r", 1) == 1;
+            const int status = queued && said ? park(io) : 98;
+            ::_exit(status == 0 && testing::Test::HasFailure() ? 97 : status);
+        }
+        char byte = 0;
+        EXPECT_EQ(::read(ready.read_end, &byte, 1), 1);
+    }
+    ~Parked() {
+        if (child_ > 0) {
+            ::kill(child_, SIGKILL);
+            ::waitpid(child_, nullptr, 0);
+        }
+    }
+    Parked(const Parked&) = delete;
+    Parked& operator=(const Parked&) = delete;
+
+    void stop_and_go_on(std::chrono::microseconds stopped) {
+        ASSERT_EQ(::kill(child_, SIGSTOP), 0);
+        int status = 0;
+        ASSERT_EQ(::waitpid(child_, &status, WUNTRACED), child_);
+        ASSERT_TRUE(WIFSTOPPED(status)) << "it ended with status " << status;
+        std::this_thread::sleep_for(stopped);
+        ASSERT_EQ(::kill(child_, SIGCONT), 0);
+    }
+    void feed() { ASSERT_EQ(::write(pipe_.write_end, "x", 1), 1); }
+    // Waits for its end, for a while.
+    int status() {
+        int status = -1;
+        for (int tries = 0; tries < 3000; ++tries) {
+            if (::waitpid(child_, &status, WNOHANG) == child_) {
+                child_ = -1;
+                return status;
+            }
+            std::this_thread::sleep_for(10ms);
+        }
+        ADD_FAILURE() << "it hangs";
+        return -1;
+    }
+
+private:
+    Pipe pipe_;
+    pid_t child_ = -1;
+};
+
+// Parks until something comes, once: it must be the one read, with its byte.
+int one_completion(Io& io) {
+    const Completions done = io.park();
+    return done.size() == 1 && done.begin()->token == 77 && done.begin()->res == 1 && io.in_flight() == 0 ? 0 : 1;
+}
+
+TEST_P(SignalsTest, AParkGoesOnOverEveryStopOfTheProcess) {
+    Parked parked(GetParam(), one_completion);
+    for (int round = 0; round < 50; ++round) {
+        parked.stop_and_go_on(round % 5 * 100us);
+        if (round % 3 == 0) std::this_thread::sleep_for(1ms);
+    }
+    parked.feed();
+    EXPECT_EQ(parked.status(), 0);
+}
+
+TEST_P(SignalsTest, WhatCompletedWhileTheProcessWasStoppedIsDeliveredOnce) {
+    for (int round = 0; round < 10; ++round) {
+        Parked parked(GetParam(), one_completion);
+        std::thread feeder([&parked] {
+            std::this_thread::sleep_for(3ms);
+            parked.feed();
+        });
+        parked.stop_and_go_on(6ms);
+        feeder.join();
+        EXPECT_EQ(parked.status(), 0);
+    }
+}
+
+TEST_P(SignalsTest, AParkWithATimeoutEndsWhenItsTimeIsOverStoppedOrNot) {
+    Parked parked(GetParam(), [](Io& io) {
+        const auto before = io.now();
+        const bool empty = io.park(150ms).empty();
+        const auto took = io.now() - before;
+        return !empty ? 1 : took < 150ms ? 2 : took > 20s ? 3 : 0;
+    });
+    for (int round = 0; round < 10; ++round) parked.stop_and_go_on(5ms);
+    parked.stop_and_go_on(150ms);
+    EXPECT_EQ(parked.status(), 0);
+}
+
+}  // namespace
+}  // namespace squall
