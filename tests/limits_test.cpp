@@ -328,6 +328,7 @@ TEST(Limits, AnArenaThatFindsTooLittleAddressSpaceSaysSoAndLeavesNothingBehind) 
 
 // All that is mapped under mlockall(MCL_FUTURE) is locked memory.
 TEST_P(LimitsTest, AProcessThatLocksAllItMapsIsToldWhatItMayLock) {
+    if (sanitized) GTEST_SKIP() << "a sanitizer lets no memory be locked";
     in_child_alone([] {
         set_hard_limit(RLIMIT_MEMLOCK, 64 << 10);
         become_a_user_of_its_own();
