@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <set>
 #include <thread>
 
@@ -180,6 +181,94 @@ TEST_F(Drain, ClosesTheRingAndWaitsWhereTheKernelCannotBeEntered) {
     }
 }
 
+// A filter refuses to cancel, and to give the ring's place among the thread's back: closing it would end nothing.
+TEST_F(Drain, CancelsByAnOperationWhereAFilterKeepsTheRingRegistered) {
+    for (const int code : {EPERM, EACCES, ENOSYS}) {
+        kernel.on_register = nullptr;
+        begin(2);
+        for (Token token = 7; token < 10; ++token) ASSERT_TRUE(io->nop(token));  // which the kernel must never see
+        kernel.on_register = [code](const Register&) { return std::optional<long>(-code); };
+        int enters = 0;
+        kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+            switch (++enters) {
+                case 1:
+                    return -EAGAIN;  // no memory to cancel with: it is offered again
+                case 2:
+                    return -ETIME;
+                case 3:
+                    EXPECT_EQ(ring().consume(enter.to_submit), 1U);
+                    ring().post(0);  // one was being finished; the cancelling itself is not
+                    return 1;
+                case 4:
+                    return -ETIME;
+                case 5:
+                    EXPECT_EQ(ring().consume(enter.to_submit), 1U);
+                    for (int owed = 0; owed < 3; ++owed) ring().post(0);
+                    return 1;
+                default:
+                    return 0;
+            }
+        };
+        const std::string refused = " -> -" + std::to_string(code) + "\n";
+        const std::string enter = "enter " + std::to_string(ring().index);
+        const std::string offered = enter + " 1 0 registered";
+        const std::string waited = enter + " 0 1 getevents ext-arg registered";
+        const std::string kept = "register ring1 unregister-ring-fds 1" + refused;
+        EXPECT_EQ(let_go(), "register ring1 sync-cancel 1" + refused + kept + offered + " -> -11\n" + waited +
+                                " -> -62\n" + offered + "\n" + waited + " -> -62\n" + offered + "\n" + waited + "\n" +
+                                kept + unmapped + "close pipe1.read\n" + gone);
+        ASSERT_EQ(ring().consumed.size(), 4U);
+        abi::Sqe cancel{};
+        cancel.opcode = static_cast<std::uint8_t>(abi::Op::async_cancel);
+        cancel.fd = -1;
+        cancel.op_flags = abi::async_cancel_any | abi::async_cancel_all;
+        for (const std::size_t which : {2U, 3U})
+            EXPECT_EQ(std::memcmp(&ring().consumed[which], &cancel, sizeof(cancel)), 0);
+    }
+}
+
+TEST_F(Drain, CancelsByAnOperationThatAPollerTakes) {
+    begin(1, {.entries = 8, .mode = Mode::sqpoll});
+    for (Token token = 7; token < 10; ++token) ASSERT_TRUE(io->nop(token));  // which it must never see
+    kernel.on_register = [](const Register&) { return std::optional<long>(-EPERM); };
+    kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
+        if (enter.min_complete == 0) return 0;
+        EXPECT_EQ(ring().consume(8), 1U);
+        ring().post(0);
+        ring().post(0);
+        return 0;
+    };
+    EXPECT_EQ(let_go(), std::string("enter 7 0 0 wakeup registered\n"
+                                    "register ring1 sync-cancel 1 -> -1\n"
+                                    "register ring1 unregister-ring-fds 1 -> -1\n"
+                                    "enter 7 0 0 wakeup registered\n"
+                                    "enter 7 0 1 getevents ext-arg registered\n"
+                                    "register ring1 unregister-ring-fds 1 -> -1\n") +
+                            unmapped + "close pipe1.read\n" + gone);
+    EXPECT_EQ(ring().consumed.back().opcode, static_cast<std::uint8_t>(abi::Op::async_cancel));
+}
+
+// What a device is asked for by polling ends by itself, and there is no operation that would cancel it.
+TEST_F(Drain, LeavesPolledTransfersToTheirEndWhereAFilterKeepsTheRingRegistered) {
+    io = make_io({.entries = 8, .file_slots = 1, .polling = Polling::busy});
+    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
+    std::byte byte{};
+    kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(ring().consume(enter.to_submit)); };
+    ASSERT_TRUE(io->read(FileSlot(0), {&byte, 1}, 0, 1));
+    EXPECT_TRUE(io->poll().empty());
+    kernel.enters.clear();
+    kernel.on_register = [](const Register&) { return std::optional<long>(-EPERM); };
+    int waits = 0;
+    kernel.on_enter = [&](const Enter&) -> std::optional<long> {
+        if (++waits == 2) ring().post(ring().consumed.back().user_data);
+        return 0;
+    };
+    io.reset();
+    EXPECT_EQ(ring().consumed.size(), 1U);
+    ASSERT_EQ(kernel.enters.size(), 2U);
+    for (const Enter& enter : kernel.enters) EXPECT_EQ(enter.min_complete, 1U);
+}
+
 TEST_F(Drain, WaitsOnForTheKernelAfterASignal) {
     begin(1);
     kernel.on_register = [](const Register& what) {
@@ -335,6 +424,27 @@ TEST(DrainDeathTest, AbortsWhenItCannotWaitForTheKernel) {
     };
     EXPECT_DEATH(let_go(abi::register_sync_cancel, -ENOMEM), "waiting for it to let go failed with errno 12");
     EXPECT_DEATH(let_go(abi::unregister_ring_fds, 1), "it refuses to let go of them \\(errno 22\\)");
+}
+
+TEST(DrainDeathTest, AbortsWhenAFilterKeepsTheRingAndLetsNothingIn) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    const auto let_go = [](int code) {
+        UserKernel kernel;
+        std::optional<Io> io = make_io({.entries = 4});
+        kernel.on_enter = [&](const Enter& enter) {
+            return std::optional<long>(kernel.ring().consume(enter.to_submit));
+        };
+        EXPECT_TRUE(io->nop(1));
+        (void)io->poll();
+        kernel.on_register = [](const Register&) { return std::optional<long>(-EPERM); };
+        kernel.on_enter = [code](const Enter&) { return std::optional<long>(-code); };
+        kernel.on_other_call = [](Call& call) {
+            return call.number == SYS_ppoll ? std::optional<long>(1) : std::nullopt;
+        };
+        io.reset();
+    };
+    EXPECT_DEATH(let_go(EPERM), "it refuses to let go of them \\(errno 1\\)");
+    EXPECT_DEATH(let_go(EBADF), "it refuses to let go of them \\(errno 1\\)");
 }
 
 TEST_F(Drain, DoesNotMindThatAnIdleRingCannotBeUnregistered) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -159,6 +160,42 @@ TEST(Sqe, EveryOperationIsTheSqeThatTheKernelExpects) {
     EXPECT_EQ(sqe.op_flags & O_CLOEXEC, 0U);
     EXPECT_EQ(io.counters().fixed, 2U);
     EXPECT_EQ(io.counters().unregistered, 3U);
+}
+
+TEST(Sqe, IsFixedExactlyWhereAllOfItLiesInOneRegion) {
+    constexpr std::ptrdiff_t gib = 1 << 30;
+    constexpr std::ptrdiff_t end = 5 * gib / 2;
+    std::optional<BufferArena> arena;
+    {
+        const Intercept untouched(refuse(SYS_madvise, 0));  // address space is enough
+        arena = make_arena({.buffer_size = gib / 2, .count = 5, .pages = Pages::base});
+    }
+    UserKernel kernel;
+    Io io = make_io({.entries = 1, .arena = &*arena});
+    const struct {
+        std::ptrdiff_t from;
+        std::ptrdiff_t bytes;
+        int region;  // -1: not fixed
+    } cases[] = {{0, 1, 0},          {0, gib, 0},           {0, gib + 1, -1},
+                 {1, gib, -1},       {1, gib - 1, 0},       {gib - 1, 1, 0},
+                 {gib - 1, 2, -1},   {gib, 1, 1},           {gib, gib, 1},
+                 {gib, gib + 1, -1}, {2 * gib, gib / 2, 2}, {2 * gib, gib / 2 + 1, -1},
+                 {end - 1, 1, 2},    {end - 1, 2, -1},      {end, 1, -1},
+                 {-1, 1, -1},        {-1, 2, -1},           {-1, gib, -1},
+                 {0, 0, -1},         {gib, 0, -1},          {0, 2 * gib, -1},
+                 {0, end, -1}};
+    for (const auto& [from, length, region] : cases) {
+        for (const bool read : {true, false}) {
+            const std::span<std::byte> bytes(arena->memory().data() + from, static_cast<std::size_t>(length));
+            ASSERT_TRUE(read ? io.read(9, bytes, 0, 1) : io.write(9, bytes, 0, 1));
+            EXPECT_EQ(io.poll().size(), 1U);
+            const abi::Sqe& sqe = kernel.ring().consumed.back();
+            const abi::Op fixed = read ? abi::Op::read_fixed : abi::Op::write_fixed;
+            EXPECT_EQ(sqe.opcode == static_cast<std::uint8_t>(fixed), region >= 0) << from << "+" << length;
+            EXPECT_EQ(sqe.buf_index, std::max(region, 0)) << from << "+" << length;
+            EXPECT_EQ(sqe.len, std::min<std::size_t>(bytes.size(), 0x7ffff000)) << "as much as can move at once";
+        }
+    }
 }
 
 TEST(Sqe, KeepsTheTwoPathsOfEachQueuedOperationApart) {
