@@ -4,6 +4,7 @@
 // the machine says of its pages is read. The files of /proc and /sys are the test's own; real pages are arena_test.cpp's.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -337,6 +338,35 @@ TEST_F(ArenaPages, ReadsTheSameWithDescriptor0) {
     EXPECT_NE(calls.find("close file2\n"), std::string::npos);
     EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
     EXPECT_EQ(::open("/dev/null", O_RDWR), 0);
+}
+
+TEST_F(ArenaPages, InAForkedChildItsEndAsksNothingOfTheKernel) {
+    make({.count = 4, .pages = Pages::base});
+    std::optional<FixedBuffer> lease = arena->acquire();
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const bool empty = !arena->acquire() && !arena->contains(lease->bytes()) && arena->memory().empty();
+        lease.reset();
+        arena.reset();
+        ::_exit(empty && trace.take().empty() ? 0 : 1);
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    lease.reset();
+}
+
+TEST_F(ArenaPages, HoldsWhatLiesInItAndNothingElse) {
+    make({.count = 4, .pages = Pages::base});
+    const std::span<std::byte> memory = arena->memory();
+    const auto holds = [&](std::ptrdiff_t from, std::size_t bytes) {
+        return arena->contains({memory.data() + from, bytes});
+    };
+    const auto end = static_cast<std::ptrdiff_t>(memory.size());
+    EXPECT_TRUE(holds(0, memory.size()) && holds(0, 0) && holds(0, 1) && holds(end - 1, 1) && holds(end - 1, 0));
+    EXPECT_FALSE(holds(0, memory.size() + 1) || holds(1, memory.size()) || holds(end - 1, 2));
+    EXPECT_FALSE(holds(end, 0) || holds(end, 1) || holds(-1, 0) || holds(-1, 1) || holds(-1, 2));
+    EXPECT_FALSE(holds(1, SIZE_MAX)) << "it would wrap";
 }
 
 TEST_F(ArenaPages, SaysWhenItsStackCannotBeMapped) {

@@ -269,6 +269,21 @@ TEST(Words, SayWhatCanBeDoneAboutLockedMemory) {
     EXPECT_EQ(trace.take(), "prlimit 0 memlock\nstatx cwd \"/proc/self/ns/user\" 0x0 0x100\ncapget\n");
 }
 
+TEST(Words, SayWhyOrdinaryPagesWereRefused) {
+    for (int code = 1; code <= last_errno; ++code) {
+        const std::string message = on({}, [code] { return detail::explain_mapping(code, "DOING").message(); });
+        const std::string advice = advice_in(message, "DOING", code);
+        if (code == EAGAIN)
+            EXPECT_TRUE(
+                begins(advice,
+                       "this process locks all that it maps (mlockall), and RLIMIT_MEMLOCK is 8388608; raise it "
+                       "with `ulimit -l`"))
+                << message;
+        else
+            EXPECT_EQ(advice, "the machine, the memory cgroup or RLIMIT_AS has no room for it");
+    }
+}
+
 TEST(Words, SayWhySettingUpWasRefused) {
     const std::map<int, std::string> expected = {
         {EPERM, "a seccomp filter or a security module refuses io_uring_setup,"},
