@@ -76,6 +76,36 @@ TEST(Arena, ReturnsAMovedLeaseOnce) {
     EXPECT_EQ(all.size(), 2U);
 }
 
+TEST(Arena, ALeaseIsEmptyOnceItsBufferIsElsewhere) {
+    BufferArena arena = make_arena({.count = 2});
+    const auto expect_empty = [](const FixedBuffer& lease) {
+        EXPECT_FALSE(lease);
+        EXPECT_EQ(lease.data(), nullptr);
+        EXPECT_EQ(lease.size(), 0U);
+        EXPECT_TRUE(lease.bytes().empty());
+        EXPECT_EQ(lease.begin(), lease.end());
+    };
+    FixedBuffer first;
+    expect_empty(first);
+    FixedBuffer second = *arena.acquire();
+    std::byte* const data = second.data();
+    first = std::move(second);
+    expect_empty(second);  // NOLINT: what it was is the other's now
+    EXPECT_EQ(first.data(), data);
+    EXPECT_EQ(first.size(), 4096U);
+    EXPECT_EQ(first.end() - first.begin(), 4096);
+    FixedBuffer third(std::move(first));
+    expect_empty(first);  // NOLINT
+    FixedBuffer& same = third;
+    third = std::move(same);
+    EXPECT_EQ(third.data(), data) << "a lease was assigned to itself";
+    third.reset();
+    expect_empty(third);
+    const auto one = arena.acquire();
+    const auto two = arena.acquire();
+    EXPECT_TRUE(one && two && !arena.acquire()) << "each is there once";
+}
+
 TEST(Arena, LendsBuffersThatAreSpans) {
     BufferArena arena = make_arena({.count = 1});
     FixedBuffer buffer = *arena.acquire();
