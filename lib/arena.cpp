@@ -278,8 +278,8 @@ Result<BufferArena> BufferArena::create(const ArenaOptions& options) {
 
 std::optional<FixedBuffer> BufferArena::acquire() noexcept {
     ArenaControl& control = *control_;
-    // Acquire pairs with the release in release_buffer: the last user's accesses to the buffer, and next[], come
-    // before.
+    // Acquire, here and in the exchange, pairs with the release in release_buffer: the last user's accesses to the buffer,
+    // and next[], come before.
     std::uint64_t head = control.head.load(std::memory_order_acquire);
     for (;;) {
         const auto top = static_cast<std::uint32_t>(head);
@@ -288,7 +288,7 @@ std::optional<FixedBuffer> BufferArena::acquire() noexcept {
         // then differs and the exchange fails. (2^32 changes between these two lines would be needed to miss it.)
         const std::uint64_t under = control.next[top - 1].load(std::memory_order_relaxed);
         const std::uint64_t changed = ((head >> 32) + 1) << 32 | under;
-        if (control.head.compare_exchange_weak(head, changed, std::memory_order_acquire, std::memory_order_acquire))
+        if (control.head.compare_exchange_weak(head, changed, std::memory_order_acquire))
             return FixedBuffer(control_, control.base + (top - 1) * control.buffer_size, control.buffer_size);
     }
 }
