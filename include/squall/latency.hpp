@@ -97,7 +97,7 @@ struct Sampler {
 
     // How many operations may be queued before one must be looked at. Where the next is the one, it is looked at now.
     [[nodiscard]] std::uint64_t room(std::uint64_t submitted) const noexcept {
-        return options.every != 0 && phase == Phase::idle && submitted < due ? due - submitted : UINT64_MAX;
+        return options.every != 0 && submitted < due ? due - submitted : UINT64_MAX;
     }
     [[nodiscard]] bool wants(std::uint64_t submitted) const noexcept {
         return options.every != 0 && phase == Phase::idle && submitted >= due;
@@ -105,7 +105,7 @@ struct Sampler {
     void take(abi::Op op, std::uint64_t submitted) noexcept;
     // The token of the operation that was queued as number `at`, which may be the sample.
     void name(std::uint64_t token, std::uint64_t at) noexcept {
-        if (phase == Phase::queued && at == place) sample.token = token;
+        if (at == place) sample.token = token;
     }
     void submit() noexcept;
     // Ends the sample and hands it to the caller.
