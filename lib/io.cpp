@@ -99,7 +99,7 @@ bool Io::open(const char* path, const OpenOptions& options, std::uint32_t file_i
     const abi::Word op_fd = about(abi::Op::openat, AT_FDCWD);
     if (!ring_->has_room(op_fd)) return false;
     const bool writes = options.write || options.append;
-    int flags = more_flags | O_LARGEFILE;
+    int flags = more_flags;
     flags |= writes ? (options.read ? O_RDWR : O_WRONLY) : O_RDONLY;
     if (options.create || options.create_new) flags |= O_CREAT;
     if (options.create_new) flags |= O_EXCL;
