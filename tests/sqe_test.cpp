@@ -140,7 +140,7 @@ TEST(Sqe, EveryOperationIsTheSqeThatTheKernelExpects) {
         found.addr = found.op_flags = 0;
         expect(found, {.opcode = Op::openat, .fd = AT_FDCWD, .len = mode, .user_data = 16}, "open");
         EXPECT_EQ(flags & O_CLOEXEC, static_cast<std::uint32_t>(O_CLOEXEC));
-        return static_cast<int>(flags) & ~(O_CLOEXEC | O_LARGEFILE);
+        return static_cast<int>(flags) & ~O_CLOEXEC;
     };
     EXPECT_EQ(open_flags({}), O_RDONLY);
     EXPECT_EQ(open_flags({.read = true}), O_RDONLY);
@@ -176,13 +176,29 @@ TEST(Sqe, IsFixedExactlyWhereAllOfItLiesInOneRegion) {
         std::ptrdiff_t from;
         std::ptrdiff_t bytes;
         int region;  // -1: not fixed
-    } cases[] = {{0, 1, 0},          {0, gib, 0},           {0, gib + 1, -1},
-                 {1, gib, -1},       {1, gib - 1, 0},       {gib - 1, 1, 0},
-                 {gib - 1, 2, -1},   {gib, 1, 1},           {gib, gib, 1},
-                 {gib, gib + 1, -1}, {2 * gib, gib / 2, 2}, {2 * gib, gib / 2 + 1, -1},
-                 {end - 1, 1, 2},    {end - 1, 2, -1},      {end, 1, -1},
-                 {-1, 1, -1},        {-1, 2, -1},           {-1, gib, -1},
-                 {0, 0, -1},         {gib, 0, -1},          {0, 2 * gib, -1},
+    } cases[] = {{0, 1, 0},
+                 {0, gib, 0},
+                 {0, gib + 1, -1},
+                 {1, gib, -1},
+                 {1, gib - 1, 0},
+                 {gib - 1, 1, 0},
+                 {gib - 1, 2, -1},
+                 {gib, 1, 1},
+                 {gib, gib, 1},
+                 {gib, gib + 1, -1},
+                 {2 * gib, gib / 2, 2},
+                 {2 * gib, gib / 2 + 1, -1},
+                 {end - 1, 1, 2},
+                 {end - 1, 2, -1},
+                 {end, 1, -1},
+                 {-1, 1, -1},
+                 {-1, 2, -1},
+                 {-1, gib, -1},
+                 {0, 0, -1},
+                 {5, 0, -1},
+                 {5, -1, -1},  // as many as a number can say
+                 {gib, 0, -1},
+                 {0, 2 * gib, -1},
                  {0, end, -1}};
     for (const auto& [from, length, region] : cases) {
         for (const bool read : {true, false}) {
@@ -221,6 +237,18 @@ TEST(Sqe, KeepsTheTwoPathsOfEachQueuedOperationApart) {
         EXPECT_EQ(seen[2 * token], longest);
         EXPECT_EQ(seen[2 * token + 1], std::to_string(token) + "to");
     }
+    // One that is too long is cut, and leaves the other alone.
+    std::string cut;
+    kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+        const long count = kernel.ring().finish(enter.to_submit);
+        const abi::Sqe& sqe = kernel.ring().consumed.back();
+        cut.assign(reinterpret_cast<const char*>(sqe.addr), 4096);
+        EXPECT_STREQ(reinterpret_cast<const char*>(sqe.off), "to");
+        return count;
+    };
+    ASSERT_TRUE(io.rename((longest + "yz").c_str(), "to", 1));
+    EXPECT_EQ(io.poll().size(), 1U);
+    EXPECT_EQ(cut, longest + "y");
 }
 
 }  // namespace
