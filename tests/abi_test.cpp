@@ -89,6 +89,9 @@ constexpr Pair pairs[] = {
 #ifdef IORING_SETUP_NO_SQARRAY
     SQUALL_VALUE(setup_no_sqarray, IORING_SETUP_NO_SQARRAY),
 #endif
+#ifdef IORING_SETUP_HYBRID_IOPOLL
+    SQUALL_VALUE(setup_hybrid_iopoll, IORING_SETUP_HYBRID_IOPOLL),
+#endif
     SQUALL_VALUE(feat_single_mmap, IORING_FEAT_SINGLE_MMAP),
     SQUALL_VALUE(feat_nodrop, IORING_FEAT_NODROP),
     SQUALL_VALUE(feat_submit_stable, IORING_FEAT_SUBMIT_STABLE),
@@ -208,6 +211,9 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     SQUALL_SAME_PLACE(Sqe, buf_index, io_uring_sqe, buf_index);
     SQUALL_SAME_PLACE(Sqe, personality, io_uring_sqe, personality);
     SQUALL_SAME_PLACE(Sqe, file_index, io_uring_sqe, file_index);
+#ifdef IORING_SETUP_SINGLE_ISSUER  // 6.0
+    SQUALL_SAME_PLACE(Sqe, addr3, io_uring_sqe, addr3);
+#endif
 
     EXPECT_EQ(sizeof(abi::Cqe), sizeof(io_uring_cqe));
     SQUALL_SAME_PLACE(Cqe, user_data, io_uring_cqe, user_data);
@@ -222,35 +228,71 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     SQUALL_SAME_PLACE(Params, sq_thread_idle, io_uring_params, sq_thread_idle);
     SQUALL_SAME_PLACE(Params, features, io_uring_params, features);
     SQUALL_SAME_PLACE(Params, wq_fd, io_uring_params, wq_fd);
+    SQUALL_SAME_PLACE(Params, resv, io_uring_params, resv);
     SQUALL_SAME_PLACE(Params, sq_off, io_uring_params, sq_off);
     SQUALL_SAME_PLACE(Params, cq_off, io_uring_params, cq_off);
 
+    EXPECT_EQ(sizeof(abi::SqRingOffsets), sizeof(io_sqring_offsets));
     SQUALL_SAME_PLACE(SqRingOffsets, head, io_sqring_offsets, head);
     SQUALL_SAME_PLACE(SqRingOffsets, tail, io_sqring_offsets, tail);
+    SQUALL_SAME_PLACE(SqRingOffsets, ring_mask, io_sqring_offsets, ring_mask);
+    SQUALL_SAME_PLACE(SqRingOffsets, ring_entries, io_sqring_offsets, ring_entries);
     SQUALL_SAME_PLACE(SqRingOffsets, flags, io_sqring_offsets, flags);
+    SQUALL_SAME_PLACE(SqRingOffsets, dropped, io_sqring_offsets, dropped);
     SQUALL_SAME_PLACE(SqRingOffsets, array, io_sqring_offsets, array);
+    SQUALL_SAME_PLACE(SqRingOffsets, resv1, io_sqring_offsets, resv1);
+    EXPECT_EQ(sizeof(abi::CqRingOffsets), sizeof(io_cqring_offsets));
     SQUALL_SAME_PLACE(CqRingOffsets, head, io_cqring_offsets, head);
     SQUALL_SAME_PLACE(CqRingOffsets, tail, io_cqring_offsets, tail);
+    SQUALL_SAME_PLACE(CqRingOffsets, ring_mask, io_cqring_offsets, ring_mask);
+    SQUALL_SAME_PLACE(CqRingOffsets, ring_entries, io_cqring_offsets, ring_entries);
+    SQUALL_SAME_PLACE(CqRingOffsets, overflow, io_cqring_offsets, overflow);
     SQUALL_SAME_PLACE(CqRingOffsets, cqes, io_cqring_offsets, cqes);
+    SQUALL_SAME_PLACE(CqRingOffsets, flags, io_cqring_offsets, flags);
+    SQUALL_SAME_PLACE(CqRingOffsets, resv1, io_cqring_offsets, resv1);
+#ifdef IORING_SETUP_NO_MMAP  // 6.5
+    SQUALL_SAME_PLACE(SqRingOffsets, user_addr, io_sqring_offsets, user_addr);
+    SQUALL_SAME_PLACE(CqRingOffsets, user_addr, io_cqring_offsets, user_addr);
+#endif
 
     EXPECT_EQ(sizeof(abi::ProbeOp), sizeof(io_uring_probe_op));
+    SQUALL_SAME_PLACE(ProbeOp, op, io_uring_probe_op, op);
+    SQUALL_SAME_PLACE(ProbeOp, resv, io_uring_probe_op, resv);
     SQUALL_SAME_PLACE(ProbeOp, flags, io_uring_probe_op, flags);
+    SQUALL_SAME_PLACE(ProbeOp, resv2, io_uring_probe_op, resv2);
     SQUALL_SAME_PLACE(Probe, last_op, io_uring_probe, last_op);
+    SQUALL_SAME_PLACE(Probe, ops_len, io_uring_probe, ops_len);
+    SQUALL_SAME_PLACE(Probe, resv, io_uring_probe, resv);
+    SQUALL_SAME_PLACE(Probe, resv2, io_uring_probe, resv2);
     EXPECT_EQ(offsetof(abi::Probe, ops), sizeof(io_uring_probe));
 
     EXPECT_EQ(sizeof(abi::Timespec), sizeof(__kernel_timespec));
+    SQUALL_SAME_PLACE(Timespec, tv_sec, __kernel_timespec, tv_sec);
+    SQUALL_SAME_PLACE(Timespec, tv_nsec, __kernel_timespec, tv_nsec);
     EXPECT_EQ(sizeof(abi::Iovec), sizeof(iovec));
-    EXPECT_EQ(offsetof(abi::Iovec, len), offsetof(iovec, iov_len));
+    SQUALL_SAME_PLACE(Iovec, base, iovec, iov_base);
+    SQUALL_SAME_PLACE(Iovec, len, iovec, iov_len);
     EXPECT_EQ(sizeof(abi::GeteventsArg), sizeof(io_uring_getevents_arg));
+    SQUALL_SAME_PLACE(GeteventsArg, sigmask, io_uring_getevents_arg, sigmask);
+    SQUALL_SAME_PLACE(GeteventsArg, sigmask_sz, io_uring_getevents_arg, sigmask_sz);
+#ifdef IORING_FEAT_MIN_TIMEOUT  // 6.12
+    SQUALL_SAME_PLACE(GeteventsArg, min_wait_usec, io_uring_getevents_arg, min_wait_usec);
+#endif
     SQUALL_SAME_PLACE(GeteventsArg, ts, io_uring_getevents_arg, ts);
     EXPECT_EQ(sizeof(abi::RsrcUpdate), sizeof(io_uring_rsrc_update));
     SQUALL_SAME_PLACE(RsrcUpdate, offset, io_uring_rsrc_update, offset);
+    SQUALL_SAME_PLACE(RsrcUpdate, resv, io_uring_rsrc_update, resv);
     SQUALL_SAME_PLACE(RsrcUpdate, data, io_uring_rsrc_update, data);
 #ifdef IORING_SETUP_SINGLE_ISSUER  // 6.0 brought both
     EXPECT_EQ(sizeof(abi::SyncCancelReg), sizeof(io_uring_sync_cancel_reg));
+    SQUALL_SAME_PLACE(SyncCancelReg, addr, io_uring_sync_cancel_reg, addr);
     SQUALL_SAME_PLACE(SyncCancelReg, fd, io_uring_sync_cancel_reg, fd);
     SQUALL_SAME_PLACE(SyncCancelReg, flags, io_uring_sync_cancel_reg, flags);
     SQUALL_SAME_PLACE(SyncCancelReg, timeout, io_uring_sync_cancel_reg, timeout);
+#endif
+#ifdef IORING_SETUP_NO_SQARRAY  // 6.6
+    SQUALL_SAME_PLACE(SyncCancelReg, opcode, io_uring_sync_cancel_reg, opcode);
+    SQUALL_SAME_PLACE(SyncCancelReg, pad, io_uring_sync_cancel_reg, pad);
 #endif
 }
 
