@@ -31,6 +31,7 @@ TEST(LatencyHistogramTest, AnEmptyOneHasNothingToTell) {
 
 TEST(LatencyHistogramTest, BucketsAdjoinAndAreASixteenthOfAPowerOfTwoWide) {
     EXPECT_EQ(LatencyHistogram::lower_bound(0), 0ns);
+    EXPECT_EQ(LatencyHistogram::lower_bound(LatencyHistogram::bucket_count).count(), std::int64_t{1} << 40);
     for (std::size_t i = 0; i + 1 < LatencyHistogram::bucket_count; ++i) {
         const auto low = LatencyHistogram::lower_bound(i);
         const auto width = LatencyHistogram::lower_bound(i + 1) - low;
