@@ -10,8 +10,8 @@
 // For each NAME there are four exports. record-NAME begins as IMAGE and is recorded until its client goes, which is a
 // cut; what is written to said-NAME are the writer's records. replay-NAME is what a cut leaves, and told-NAME the records
 // until that cut; a verdict written there brings the next cut, of CUTS in all. KEEP is a directory for the images that
-// disprove what was said. Standard output has a line for each recording that begins, is long
-// enough, and ends, for each verdict, and for each kind of lie that was not found out.
+// disprove what was said. Standard output has a line for each recording when it is long enough and when it ends, for each
+// verdict, and for each kind of lie that was not found out.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -25,6 +25,7 @@
 #include <optional>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "nbd.hpp"
 #include "truth.hpp"
@@ -34,8 +35,6 @@ namespace {
 
 constexpr std::size_t sector_bytes = 512;
 constexpr std::uint64_t records_bytes = 64U << 20;
-// Records that a recording should have, so that there is something of every kind.
-constexpr std::size_t ripe = 400;
 // What the disk writes whole or not at all. (File systems count on more than a sector: btrfs on 4 KiB.)
 constexpr std::size_t unit_bytes = 4096;
 
@@ -77,7 +76,14 @@ struct Recording {
     std::vector<Record> said;
     std::uint32_t flushes = 0;
 
+    std::array<std::uint32_t, ways> lies_told{};
+    bool told_ripe = false;
+
     [[nodiscard]] bool lies() const { return said.front().lie != 0; }
+    // Has it enough of everything?
+    [[nodiscard]] bool ripe() const {
+        return lies() ? *std::min_element(lies_told.begin(), lies_told.end()) >= 8 : said.size() >= 400;
+    }
 };
 
 // What becomes of writes that were not flushed.
@@ -275,7 +281,7 @@ void Bench::keep_image() const {
         std::printf("kept\t%s\t%s\n", name.c_str(), path.c_str());
 }
 
-// --- The four exports -------------------------------------------------------------------------------------------------------
+// --- The four exports ------------------------------------------------------------------------------------------------
 
 class Recorder : public Disk {
 public:
@@ -286,8 +292,11 @@ public:
         content_ = Content(bench_.image);
     }
     void disconnected() override {
-        std::printf("recorded\t%s\t%zu\t%zu\t%u\t%zu\n", bench_.name.c_str(), now().events.size(), now().writes.size(),
-                    now().flushes, now().said.size());
+        const auto through =
+            std::count_if(now().writes.begin(), now().writes.end(), [](const Write& it) { return it.through; });
+        std::printf("recorded\t%s\t%zu events\t%zu writes, %td of them through\t%u flushes\t%zu records\n",
+                    bench_.name.c_str(), now().events.size(), now().writes.size(), through, now().flushes,
+                    now().said.size());
     }
     void read(std::uint64_t offset, std::span<std::byte> into) override { content_.read(offset, into); }
     Begun write(std::uint64_t offset, std::vector<std::byte> data, bool through) override {
@@ -330,10 +339,12 @@ public:
         Recording& recording = *bench_.recordings.back();
         Record record;
         std::memcpy(&record, data.data(), sizeof record);
-        if (record.kind == Kind::begin) std::printf("begun\t%s\n", bench_.name.c_str());
         recording.events.push_back({Event::Kind::said, static_cast<std::uint32_t>(recording.said.size())});
         recording.said.push_back(record);
-        if (recording.said.size() == ripe) std::printf("ripe\t%s\n", bench_.name.c_str());
+        if (record.kind == Kind::durable && record.lie != 0)
+            ++recording.lies_told.at(static_cast<std::size_t>(record.way));
+        if (recording.ripe() && !std::exchange(recording.told_ripe, true))
+            std::printf("ripe\t%s\n", bench_.name.c_str());
         return {};
     }
 

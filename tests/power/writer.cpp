@@ -66,7 +66,7 @@ private:
     static Io make_io(const WriterOptions& options, const BufferArena& arena);
 
     std::uint32_t any(std::uint32_t below) { return static_cast<std::uint32_t>(random_() % below); }
-    bool lies() { return options_.lie == Lie::unsynced && any(3) == 0; }
+    bool lies() { return options_.lie == Lie::unsynced && any(2) == 0; }
     std::string path(std::uint16_t name) const { return options_.directory + "/" + name_of(name); }
     void say(const Record& record);
     void say_change(Kind kind, const Place& place, std::uint32_t number, std::uint16_t name, std::uint16_t other = 0);
@@ -159,7 +159,7 @@ Task Writer::open(Place& place, std::uint16_t name, Make make, bool may_sync) {
     if (place.direct) {
         const auto alignment = direct_io_alignment(place.fd);
         if (!alignment) give_up("the alignment", alignment.error().message().c_str());
-        place.align = std::max<std::uint32_t>(1, alignment->offset / block_bytes);
+        place.align = std::max<std::uint32_t>(1, alignment->offset / static_cast<std::uint32_t>(block_bytes));
     }
     if (!place.in_slot) co_return;
     if (any(2) == 0) {

@@ -16,7 +16,7 @@ namespace squall::power {
 // What is acknowledged although it is not durable, to see that this is found out.
 enum class Lie : std::uint8_t {
     none,
-    unsynced,  // now and then what was written, created, renamed or removed, and not synced
+    unsynced,  // half of what was written, created, renamed or removed, and not synced
     early,     // writes that have only just been queued
 };
 
