@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -29,11 +28,6 @@ constexpr double slowdown = 4;
 #else
 constexpr double slowdown = 1;
 #endif
-
-std::uint64_t scaled(double count) {
-    const char* const factor = std::getenv("SQUALL_STRESS");
-    return static_cast<std::uint64_t>(count / slowdown * (factor ? std::atof(factor) : 1));
-}
 
 // Ten thousand signals a second for as long as it lives, in the middle of everything.
 class SignalStorm {
@@ -255,13 +249,14 @@ TEST_P(StressTest, EveryByteIsInItsPlaceAfterMillionsOfOperationsUnderSignals) {
     Engine engine(GetParam(), seed);
     const SignalStorm storm;
     const bool alone = GetParam().polling == Polling::none;
-    engine.run(scaled(!alone ? 200'000 : GetParam().mode == Mode::deferred ? 1'500'000 : 500'000));
+    const double load = !alone ? 200'000 : GetParam().mode == Mode::deferred ? 1'500'000 : 500'000;
+    engine.run(scaled(load / slowdown));
     EXPECT_GT(SignalStorm::arrived(), 10);
 }
 
 TEST_P(StressTest, TheCompletionQueueWrapsManyTimesWithoutALoss) {
     Io io = make_io(GetParam(), {.entries = 4, .completion_entries = 8});
-    const std::uint64_t total = scaled(GetParam().polling == Polling::none ? 1'000'000 : 200'000);
+    const std::uint64_t total = scaled((GetParam().polling == Polling::none ? 1'000'000 : 200'000) / slowdown);
     std::uint64_t queued = 0;
     std::uint64_t seen = 0;
     std::uint64_t sum = 0;

@@ -31,6 +31,11 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace squall::test {
 
+std::uint64_t scaled(double count) {
+    const char* const factor = std::getenv("SQUALL_STRESS");
+    return static_cast<std::uint64_t>(count * (factor ? std::atof(factor) : 1));
+}
+
 std::uint64_t allocations_made() { return allocations.load(); }
 
 TempDir::TempDir() {

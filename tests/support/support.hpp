@@ -83,6 +83,9 @@ std::ptrdiff_t find_wrong(std::span<const std::byte> bytes, std::uint64_t offset
 void write_file(const std::string& path, std::span<const std::byte> bytes);
 std::vector<std::byte> read_file(const std::string& path);
 
+// `count` as often as SQUALL_STRESS says, by which whoever has the time asks for more of what a test repeats.
+std::uint64_t scaled(double count);
+
 // Calls of operator new since the program began, in all threads.
 std::uint64_t allocations_made();
 
