@@ -139,7 +139,7 @@ TEST_P(PulledFileTest, AFileThatShrinksAndGrowsUnderReadsGivesItsBytesOrZeros) {
                 ASSERT_TRUE(bytes[i] == pattern[i] || bytes[i] == std::byte{0}) << offset + i;
         };
         const auto deadline = reader.io.now() + 10s;
-        while ((reader.completed < 2000 || puller.times() < 20) && reader.io.now() < deadline &&
+        while ((reader.completed < 1000 || puller.times() < 20) && reader.io.now() < deadline &&
                !testing::Test::HasFatalFailure())
             reader.round(check);
         EXPECT_GE(puller.times(), 20U);
