@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -52,6 +53,15 @@ struct Count {
     std::vector<long> counts;
 };
 const std::map<long, Count> counts = {{nr_enter, {1, {0, 1, 2}}}, {SYS_read, {2, {1, 7}}}};
+
+// What all scenarios together have met, which the end of the program's output tells.
+std::size_t met_by_all = 0;
+class TellsHowMany : public testing::Environment {
+    void TearDown() override {
+        if (met_by_all > 0) std::printf("%zu failures of system calls were met\n", met_by_all);
+    }
+};
+[[maybe_unused]] const testing::Environment* const telling = testing::AddGlobalTestEnvironment(new TellsHowMany);
 
 struct State {
     bool here = false;
@@ -114,7 +124,7 @@ std::size_t with_every_fault(const std::function<void(const Fault*)>& scenario) 
         const testing::ScopedTrace trace(__FILE__, __LINE__, fault.words());
         run(scenario, fault);
         // A call may come earlier or later than in the first run, where the kernel's own threads take part.
-        if (state.met) ++met;
+        if (state.met) ++met, ++met_by_all;
     };
     for (const Fault& call : calls) {
         EXPECT_TRUE(errnos.count(call.number) + without.count(call.number) == 1)
