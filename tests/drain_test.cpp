@@ -157,11 +157,11 @@ TEST_F(Drain, ClosesTheRingAndWaitsWhereTheKernelCannotCancel) {
         if (by_themselves.contains(code)) continue;
         BufferArena arena = make_arena({.count = 4});
         kernel.on_register = nullptr;
-        begin(1, {.entries = 8, .arena = &arena});
+        begin(1, {.entries = 8, .arena = &arena, .file_slots = 1});
         kernel.on_register = [&](const Register& what) {
             return what.code == abi::register_sync_cancel ? std::optional<long>(-code) : std::nullopt;
         };
-        // The buffers are left to the close: old kernels unregister them only when no transfer uses them.
+        // Buffers and files are left to the close: old kernels unregister them only when no transfer uses them.
         EXPECT_EQ(let_go(), "register ring1 sync-cancel 1 -> -" + std::to_string(code) + "\n" + by_closing);
         EXPECT_EQ(kernel.enters.size(), 0U);
         // Were the arena still taken for registered, its end would abort.
