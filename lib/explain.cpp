@@ -91,6 +91,7 @@ std::string explain_permission(const char* call) {
 Error explain_files(int code, const std::string& doing) {
     if (code == ENFILE)
         return Error(code, doing, "the machine has no file descriptor free: raise the sysctl fs.file-max");
+    if (code != EMFILE) return Error(code, doing);
     return Error(code, doing,
                  "no file descriptor is free; RLIMIT_NOFILE is " + text(soft_limit(RLIMIT_NOFILE)) +
                      ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some");

@@ -20,7 +20,7 @@ Error explain_arena(int code, std::uint64_t bytes, std::size_t regions);
 Error explain_register(int code, const char* what);
 // The ring works but lacks what `name` says.
 Error explain_missing(const char* name);
-// No descriptor is free for `doing`: EMFILE or ENFILE.
+// `doing`, which needs a descriptor, was refused: what there is to say about EMFILE and ENFILE.
 Error explain_files(int code, const std::string& doing);
 // What a completion's -errno most likely means to a storage engine, in a sentence; "" when there is nothing to add.
 const char* advice_for_result(int code) noexcept;

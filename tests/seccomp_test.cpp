@@ -88,6 +88,29 @@ TEST_P(SeccompTest, EachRegistrationThatIsRefusedIsNamedAndLeavesNothingBehind) 
     }
 }
 
+TEST_P(SeccompTest, AnyOtherCallThatIsRefusedIsToldFromALimit) {
+    struct Step {
+        long number;
+        const char* name;
+    };
+    for (const Step& step : {Step{SYS_pipe2, "making a pipe"}, Step{SYS_madvise, "adv"}}) {
+        SCOPED_TRACE(step.name);
+        with_each_refusal([&step](int code) {
+            BufferArena arena = make_arena({.count = 4});
+            const Footprint before = footprint_now();
+            refuse_by_seccomp(step.number, code);
+            {
+                const auto io = Io::create(options(arena));
+                ASSERT_FALSE(io);
+                EXPECT_EQ(io.error().code(), code);
+                EXPECT_TRUE(contains(io.error().message(), step.name)) << io.error().message();
+                EXPECT_FALSE(contains(io.error().message(), "RLIMIT")) << io.error().message();
+            }
+            EXPECT_EQ(footprint_now(), before);
+        });
+    }
+}
+
 TEST_P(SeccompTest, ARingThatMayNotBeEnabledKeepsWhatWasQueuedAndGoesWithIt) {
     with_each_refusal([](int code) {
         BufferArena arena = make_arena({.count = 4});
