@@ -370,6 +370,13 @@ TEST_P(DiskTest, ADeviceWhoseEndIsGoneReadsUpToThereAndAnswersEIOBeyond) {
                     EXPECT_EQ(res, -EIO) << token;
                 }
             }
+            // Across the end: what there is, or nothing at all.
+            ASSERT_TRUE(target.read(target.memory(0), left - chunk / 2, 1));
+            const Completion across = drain(*target.io).at(0);
+            EXPECT_TRUE(across.res == -EIO || across.res == static_cast<int>(chunk / 2)) << across.res;
+            if (across.ok()) {
+                EXPECT_EQ(find_wrong(target.memory(0).first(chunk / 2), left - chunk / 2), -1);
+            }
         });
     }
 }

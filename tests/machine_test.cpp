@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -72,6 +73,27 @@ TEST(Machine, SaysWhenIoUringIsSwitchedOffForTheUnprivileged) {
     int status = -1;
     ::waitpid(child, &status, 0);
     EXPECT_EQ(status, 0);
+}
+
+TEST(Machine, LeavesTheRingsThatAreThereWhenIoUringIsSwitchedOff) {
+    for (const Kind kind : every_kind) {
+        Io io = make_io(kind, {.entries = 8});
+        Io fresh = make_io(kind, {.entries = 8});
+        const Pipe pipe;
+        std::array<std::byte, 2> bytes{};
+        ASSERT_TRUE(io.read(pipe.read_end, bytes, UINT64_MAX, 7));
+        (void)io.poll();
+        const Sysctl off(disabled, 2);
+        if (!off) GTEST_SKIP() << "kernel.io_uring_disabled cannot be set here (6.6, root)";
+        EXPECT_FALSE(Io::create());
+        ASSERT_EQ(::write(pipe.write_end, "xy", 2), 2);
+        const std::vector<Completion> done = drain(io);
+        ASSERT_EQ(done.size(), 1U);
+        EXPECT_EQ(done[0].token, 7U);
+        EXPECT_EQ(done[0].res, 2);
+        EXPECT_EQ(result_of(io, io.nop(8)), 0);
+        EXPECT_EQ(result_of(fresh, fresh.nop(9)), 0) << "one that was never used before";
+    }
 }
 
 TEST(Machine, PutsAnArenaInReservedHugePages) {

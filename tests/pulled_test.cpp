@@ -294,7 +294,8 @@ TEST_P(PulledDiskTest, AFileSystemThatIsDetachedUnderIoGoesOnForWhatIsOpenAndFor
         for (int i = 0; i < 40; ++i) {
             blocks->queue();
             if (i == 10) {
-                EXPECT_EQ(::umount2(disk.mount_point().c_str(), 0), -1) << "it is in use";
+                for (const int flags : {0, int{MNT_FORCE}, int{MNT_EXPIRE}})
+                    EXPECT_EQ(::umount2(disk.mount_point().c_str(), flags), -1) << "it is in use";
                 ASSERT_EQ(disk.unmount(MNT_DETACH), 0);
             }
             blocks->take(blocks->io->park());
