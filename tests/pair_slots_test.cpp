@@ -164,6 +164,32 @@ TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     EXPECT_EQ(open(fd), (Results{{9, 0}})) << "it is open, and cannot be polled";
     expect_read_by(by_companion, companion());
 
+    // Another file came into the slot meanwhile, which could not be polled: nothing of that is left.
+    answers.clear();
+    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
+    EXPECT_TRUE(io->poll().empty());
+    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
+    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 10));
+    EXPECT_TRUE(io->poll().empty());
+    complete(polled(), {-EOPNOTSUPP});
+    EXPECT_TRUE(io->poll().empty());
+    fd = ::dup(0);
+    complete(companion(), {fd, 16});
+    EXPECT_EQ(results(io->poll()), (Results{{9, -EBUSY}, {10, 16}})) << "it was in use when the other was open";
+    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
+    EXPECT_TRUE(io->poll().empty());
+    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
+    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 10));
+    EXPECT_TRUE(io->poll().empty());
+    complete(polled(), {-EOPNOTSUPP});
+    EXPECT_TRUE(io->poll().empty());
+    companion().post(companion().consumed.back().user_data, 16);
+    EXPECT_EQ(results(io->poll()), (Results{{10, 16}}));
+    fd = ::dup(0);
+    companion().post(companion().consumed.end()[-2].user_data, fd);
+    EXPECT_EQ(results(io->poll()), (Results{{9, 0}}));
+    expect_read_by(by_polled, polled());
+
     // Another file came into the slot meanwhile, and is being read.
     answers.clear();
     EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
