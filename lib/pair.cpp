@@ -187,8 +187,7 @@ void Pair::settle() noexcept {
     }
     record.role = Record::Role::ordinary;
     const auto sqe = std::bit_cast<abi::Sqe>(words);
-    if (sqe.opcode == static_cast<std::uint8_t>(abi::Op::openat) && sqe.file_index != 0 &&
-        slot_at(sqe.file_index - 1)) {
+    if (sqe.opcode == static_cast<std::uint8_t>(abi::Op::openat) && slot_at(sqe.file_index - 1)) {
         // The kernel would open it into the companion's table alone: open a descriptor, for both.
         record.role = Record::Role::open_place;
         record.place = sqe.file_index - 1;
