@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Files and file systems that are pulled away under I/O in flight: truncated, unlinked, replaced by another, made read-only,
-// unmounted. Each operation is answered once, with bytes that were there at some time, and nothing is held on to for longer
-// than it is in use. Disks that fill up or break are disk_test.cpp's.
+// frozen, unmounted. Each operation is answered once, with bytes that were there at some time, and nothing is held on to for
+// longer than it is in use. Disks that fill up or break are disk_test.cpp's.
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -11,7 +11,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "blocks.hpp"
@@ -40,6 +43,7 @@ public:
         EXPECT_TRUE(io.set_file(FileSlot(0), file));
         for (std::uint32_t i = 0; i < slots; ++i) leases_.push_back(arena_.acquire().value());
     }
+    [[nodiscard]] std::span<std::byte> memory() { return leases_[0].bytes(); }
     // Fills the ring, waits, and calls `check(bytes read, their offset)`, or with the error in a negative number.
     template <class Check>
     void round(Check check) {
@@ -306,6 +310,85 @@ TEST_P(PulledDiskTest, AFileSystemThatIsDetachedUnderIoGoesOnForWhatIsOpenAndFor
         blocks.reset();
         ASSERT_EQ(disk.mount(), 0);
         EXPECT_EQ(read_file(disk.file("f")).size(), Blocks::slots * Blocks::block);
+    });
+}
+
+TEST_P(PulledDiskTest, AFrozenFileSystemHoldsUpWhatWouldChangeItAndNothingElse) {
+    with_disk("", [&](Disk& disk) {
+        const std::string path = disk.file("f");
+        write_file(path, content(1));
+        Reader reader(GetParam(), path, O_DIRECT);
+        Io& io = reader.io;
+        const Fd writer(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        const BufferArena memory = make_arena({.count = 1, .pages = Pages::base});
+        const std::span<std::byte> from = memory.memory().first(block);
+        fill_pattern(from, 0, 1);
+        ASSERT_EQ(result_of(io, io.write(writer, from, 0, 0)), static_cast<int>(block));
+
+        Frozen frozen(disk);
+        for (Token token = 0; token < 4; ++token) ASSERT_TRUE(io.write(writer, from, 0, 100 + token));
+        ASSERT_TRUE(io.open(disk.file("new").c_str(), {.write = true, .create = true}, 104));
+        ASSERT_TRUE(io.nop(1));
+        std::set<Token> quick;
+        while (quick.empty())
+            for (const Completion& done : io.poll()) quick.insert(done.token);
+        EXPECT_TRUE(io.park(10ms).empty());
+        ASSERT_TRUE(io.read(reader.file, reader.memory(), 0, 2));
+        for (const Completion& done : io.park()) {
+            quick.insert(done.token);
+            EXPECT_EQ(done.res, static_cast<int>(block));
+        }
+        EXPECT_EQ(quick, (std::set<Token>{1, 2}));
+        EXPECT_EQ(io.in_flight(), 5U);
+        EXPECT_TRUE(io.park(100ms).empty());
+        frozen.thaw();
+        std::set<Token> slow;
+        for (const Completion& done : drain(io)) {
+            EXPECT_TRUE(slow.insert(done.token).second) << done.token;
+            EXPECT_TRUE(done.token == 104 ? done.ok() : done.res == static_cast<int>(block)) << done.res;
+            if (done.token == 104) ::close(done.res);
+        }
+        EXPECT_EQ(slow.size(), 5U);
+    });
+}
+
+// Whether a thread of the kernel's that works for this process waits where nothing can end it (state D).
+bool a_worker_is_stuck() {
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::string line;
+        std::ifstream stat(task.path() / "stat");
+        std::getline(stat, line);
+        if (contains(line, "(iou-wrk-") && contains(line, ") D ")) return true;
+    }
+    return false;
+}
+
+TEST_P(PulledDiskTest, ARingWhoseWritesAreHeldUpByAFrozenFileSystemGoesWhenTheyAreDone) {
+    with_disk("", [&](Disk& disk) {
+        const Fd writer(::open(disk.file("f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        std::vector<std::byte> bytes(block, std::byte{0x11});
+        Frozen frozen(disk);
+        const Footprint before = footprint_now();
+        std::optional<Io> io = make_io(GetParam(), {.entries = 8});
+        for (Token token = 0; token < 4; ++token) ASSERT_TRUE(io->write(writer, bytes, token * block, token));
+        (void)io->poll();
+        for (int tries = 0; !a_worker_is_stuck() && tries < 1000; ++tries) std::this_thread::sleep_for(10ms);
+        ASSERT_TRUE(a_worker_is_stuck());
+        std::atomic<bool> thawed{false};
+        std::thread thaws([&] {
+            std::this_thread::sleep_for(100ms);
+            thawed = true;
+            frozen.thaw();
+        });
+        io.reset();
+        EXPECT_TRUE(thawed) << "it went with writes in flight";
+        thaws.join();
+        // Nothing reads from this memory any more: what is on the disk stays as it is.
+        bytes.assign(block, std::byte{0x22});
+        // One less: thawing closes it.
+        EXPECT_EQ(footprint_now().descriptors, before.descriptors - 1);
+        std::this_thread::sleep_for(20ms);
+        for (const std::byte byte : read_file(disk.file("f"))) ASSERT_EQ(byte, std::byte{0x11});
     });
 }
 

@@ -4,6 +4,7 @@
 #include "disk.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <utility>
 
 #include "child.hpp"
 
@@ -122,6 +124,32 @@ void Disk::find_an_error() {
     std::ofstream trigger("/sys/fs/ext4/" + device_.name() + "/trigger_fs_error");
     trigger << "a test" << std::flush;
     ASSERT_TRUE(trigger.good());
+}
+
+Frozen::Frozen(const Disk& disk) {
+    const Pipe ready;
+    helper_ = ::fork();
+    if (helper_ == 0) {
+        ::close(hold_.write_end);
+        const int root = ::open(disk.mount_point().c_str(), O_RDONLY | O_CLOEXEC);
+        const bool frozen = ::ioctl(root, FIFREEZE, 0) == 0;
+        char byte = frozen ? 'y' : 'n';
+        const bool said = ::write(ready.write_end, &byte, 1) == 1;
+        while (said && ::read(hold_.read_end, &byte, 1) < 0 && errno == EINTR) {
+        }
+        ::_exit(frozen && ::ioctl(root, FITHAW, 0) == 0 ? 0 : 1);
+    }
+    char answer = 'n';
+    EXPECT_EQ(::read(ready.read_end, &answer, 1), 1);
+    EXPECT_EQ(answer, 'y') << "it could not be frozen";
+}
+
+void Frozen::thaw() {
+    if (helper_ < 0) return;
+    ::close(std::exchange(hold_.write_end, -1));
+    int status = -1;
+    ::waitpid(std::exchange(helper_, -1), &status, 0);
+    EXPECT_EQ(status, 0) << "it could not be thawed";
 }
 
 void have_mounts_alone(const std::string& at, const std::string& options) {

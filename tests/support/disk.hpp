@@ -68,4 +68,19 @@ private:
     bool mounted_ = false;
 };
 
+// While it lives, all that would change the disk has to wait, as while a snapshot is taken. A process of its own thaws it,
+// also when this one is killed.
+class Frozen {
+public:
+    explicit Frozen(const Disk& disk);
+    ~Frozen() { thaw(); }
+    Frozen(const Frozen&) = delete;
+    Frozen& operator=(const Frozen&) = delete;
+    void thaw();
+
+private:
+    Pipe hold_;
+    int helper_ = -1;
+};
+
 }  // namespace squall::test
