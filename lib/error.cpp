@@ -175,6 +175,7 @@ Error ring_error(int code) {
             return Error(code, doing, "the SQPOLL thread has ended: create a new Io");
         case EBADF:
         case EBADFD:
+        case EOPNOTSUPP:  // the number is another file's by now
             return Error(code, doing, "the ring's file descriptor was closed by something other than squall");
         default:
             return Error(code, doing);

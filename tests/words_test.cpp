@@ -155,7 +155,8 @@ TEST(Words, SayWhyTheRingCouldNotBeDriven) {
                    {ENOSYS, filter},
                    {EOWNERDEAD, "the SQPOLL thread has ended: create a new Io"},
                    {EBADF, closed},
-                   {EBADFD, closed}},
+                   {EBADFD, closed},
+                   {EOPNOTSUPP, closed}},
                   "driving the ring", [](int code) { return detail::ring_error(code).message(); });
 }
 
