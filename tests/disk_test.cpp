@@ -126,7 +126,7 @@ void expect_content(const std::string& path, std::uint64_t offset, std::uint64_t
 TEST_P(DiskTest, AFullDiskIsAShortWriteThenENOSPCAndWhatWasAcknowledgedIsThere) {
     constexpr std::size_t chunk = mib - 4096;
     for (const int direct : cached_and_direct) {
-        with_disk(16 * mib, [&](Disk& disk) {
+        with_disk(8 * mib, [&](Disk& disk) {
             const std::uint64_t free = disk.bytes_free();
             std::uint64_t acknowledged = 0;
             unsigned shorts = 0;
@@ -165,9 +165,9 @@ TEST_P(DiskTest, AFullDiskIsAShortWriteThenENOSPCAndWhatWasAcknowledgedIsThere) 
 }
 
 TEST_P(DiskTest, AsManyWritesAsCanBeInFlightOnADiskThatFillsUpAreEachAnsweredOnce) {
-    constexpr std::size_t chunk = 512 << 10;
+    constexpr std::size_t chunk = 256 << 10;
     for (const int direct : cached_and_direct) {
-        with_disk(16 * mib, [&](Disk& disk) {
+        with_disk(8 * mib, [&](Disk& disk) {
             const std::uint64_t free = disk.bytes_free();
             ASSERT_LT(free, Target::slots * chunk);
             std::map<Token, std::int32_t> results;

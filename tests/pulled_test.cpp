@@ -207,6 +207,81 @@ TEST_P(PulledFileTest, AFileThatIsReplacedUnderReadsIsTheOldOneOrTheNewOneAndNev
     EXPECT_GE(puller.times(), 20U);
 }
 
+// The number of a descriptor that is closed under reads may be another file's before they are done.
+TEST_P(PulledFileTest, ReadsInFlightOnADescriptorThatIsClosedGoOnWithTheFileThatItWas) {
+    write_file(dir.file("old"), content(1));
+    write_file(dir.file("new"), content(2));
+    BufferArena arena = make_arena({.count = 8, .pages = Pages::base});
+    Io io = make_io(GetParam(), {.entries = 32, .arena = &arena});
+    const std::size_t before = descriptors_now();
+    unsigned same = 0;
+    for (int round = 0; round < 50; ++round) {
+        const int fd = ::open(dir.file("old").c_str(), O_RDONLY | O_CLOEXEC | (round % 2 == 0 ? O_DIRECT : 0));
+        ASSERT_GE(fd, 0);
+        std::memset(arena.memory().data(), 0, 8 * block);
+        for (Token token = 0; token < 8; ++token)
+            ASSERT_TRUE(io.read(fd, arena.memory().subspan(token * block, block), token * block, token));
+        ASSERT_TRUE(io.close(fd, 8));
+        ASSERT_TRUE(io.open(dir.file("new").c_str(), {.read = true}, 9));
+        std::set<Token> tokens;
+        for (const Completion& done : drain(io)) {
+            EXPECT_TRUE(tokens.insert(done.token).second) << done.token;
+            if (done.token == 8) {
+                EXPECT_EQ(done.res, 0);
+            } else if (done.token == 9) {
+                same += done.res == fd ? 1 : 0;
+                EXPECT_EQ(::close(done.res), 0);
+            } else {
+                EXPECT_EQ(done.res, static_cast<int>(block));
+            }
+        }
+        EXPECT_EQ(tokens.size(), 10U);
+        EXPECT_EQ(find_wrong(arena.memory().first(8 * block), 0, 1), -1);
+    }
+    EXPECT_GE(same, 1U);
+    EXPECT_EQ(descriptors_now(), before);
+}
+
+// The descriptors of rings, as /proc has them.
+std::vector<int> ring_descriptors() {
+    std::vector<int> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code gone;
+        if (contains(std::filesystem::read_symlink(entry, gone).string(), "io_uring"))
+            found.push_back(std::stoi(entry.path().filename()));
+    }
+    return found;
+}
+
+TEST_P(PulledFileTest, ARingWhoseDescriptorIsClosedBySomethingElseSaysSoUnlessItIsRegistered) {
+    in_child_alone([] {
+        std::optional<Io> io = make_io(GetParam(), {.entries = 8});
+        ASSERT_EQ(result_of(*io, io->nop(1)), 0);
+        const std::vector<int> rings = ring_descriptors();
+        ASSERT_EQ(rings.size(), GetParam().polling == Polling::none ? 1U : 2U);
+        const auto try_one = [&io] {
+            (void)io->nop(2);
+            const Completions done = io->park(50ms);
+            EXPECT_EQ(io->counters().submitted, io->counters().completed + io->in_flight());
+            return done.error();
+        };
+        for (const int ring : rings) ::close(ring);
+        const Error closed = try_one();
+        for (const int ring : rings) ASSERT_EQ(::dup2(0, ring), ring);
+        const Error reused = try_one();
+        if (io->features().registered_ring) {
+            EXPECT_FALSE(closed) << closed.message();
+            EXPECT_FALSE(reused) << reused.message();
+            return;
+        }
+        EXPECT_EQ(closed.code(), EBADF);
+        EXPECT_EQ(reused.code(), EOPNOTSUPP);
+        for (const Error& error : {closed, reused})
+            EXPECT_TRUE(contains(error.message(), "closed by something other than squall")) << error.message();
+        EXPECT_EQ(io->in_flight(), 2U);
+    });
+}
+
 // --- File systems ---------------------------------------------------------------------------------------------------
 
 class PulledDiskTest : public PulledFileTest {
