@@ -191,6 +191,21 @@ TEST_F(Drive, AnotherThreadIsTurnedAwayWithoutASystemCall) {
 
 // --- What would be a bug --------------------------------------------------------------------------------------------
 
+TEST(DriveDeathTest, AbortsOnAPollWhileCompletionsAreReadAlsoWhenThereIsNoOther) {
+    for (const Polling polling : {Polling::none, Polling::busy}) {
+        EXPECT_DEATH(
+            {
+                UserKernel kernel;
+                Io io = make_io({.entries = 4, .polling = polling});
+                EXPECT_TRUE(io.nop(1));
+                const Completions alive = io.poll();
+                EXPECT_EQ(alive.size(), 1U);
+                (void)io.poll();
+            },
+            "while an earlier Completions is alive");
+    }
+}
+
 TEST(DriveDeathTest, AbortsOnMoreCompletionsThanOperations) {
     EXPECT_DEATH(
         {
