@@ -166,6 +166,37 @@ TEST_F(Drive, PollReportsEveryErrnoButTheFourThatLoseNothing) {
     }
 }
 
+TEST_F(Drive, AFileIsPutIntoASlotByOneCallOrTheErrorSaysWhyNot) {
+    Io io = bound({.entries = entries, .file_slots = 2});
+    std::vector<std::pair<std::uint32_t, std::int32_t>> updates;
+    long answer = 1;
+    kernel.on_register = [&](const Register& what) -> std::optional<long> {
+        if (what.code != abi::register_files_update) return std::nullopt;
+        EXPECT_EQ(what.count, 1U);
+        EXPECT_EQ(what.as<abi::RsrcUpdate>().resv, 0U);
+        updates.emplace_back(what.as<abi::RsrcUpdate>().offset,
+                             *reinterpret_cast<const std::int32_t*>(what.as<abi::RsrcUpdate>().data));
+        return answer;
+    };
+    EXPECT_TRUE(io.set_file(FileSlot(1), 5));
+    EXPECT_TRUE(io.set_file(FileSlot(0), -7));
+    EXPECT_EQ(trace.take(), "register ring1 files-update 1\nregister ring1 files-update 1\n");
+    EXPECT_EQ(updates, (std::vector<std::pair<std::uint32_t, std::int32_t>>{{2, 5}, {1, -1}}));
+    const auto message = [&io](std::uint32_t slot) { return io.set_file(FileSlot(slot), 5).error().message(); };
+    answer = -EBADF;
+    EXPECT_EQ(message(1),
+              "Io::set_file(slot 1, fd=5): EBADF (Bad file descriptor): not an open file descriptor, or not "
+              "open for this");
+    trace.take();
+    EXPECT_EQ(message(2), "Io::set_file(slot 2, fd=5): EINVAL (Invalid argument): IoOptions::file_slots is 2");
+    std::thread([&] {
+        EXPECT_EQ(message(1),
+                  "Io::set_file(slot 1, fd=5): EEXIST (File exists): this Io belongs to another thread, the "
+                  "first that submitted on it");
+    }).join();
+    EXPECT_EQ(trace.take(), "");
+}
+
 // --- Threads -----------------------------------------------------------------------------------------------------------
 
 TEST_F(Drive, AnotherThreadIsTurnedAwayWithoutASystemCall) {
