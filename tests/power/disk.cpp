@@ -225,9 +225,7 @@ void Bench::choose_cuts() {
         std::count_if(recordings.begin(), recordings.end(), [](const auto& recording) { return !recording->lies(); }));
     for (const auto& recording : recordings)
         choose_cuts(*recording, honest == 0 ? 0 : (cuts_wanted + honest - 1) / honest);
-    std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& a, const Cut& b) {
-        return (a.purpose == Cut::Purpose::proof) < (b.purpose == Cut::Purpose::proof);
-    });
+    std::partition(cuts.begin(), cuts.end(), [](const Cut& cut) { return cut.purpose != Cut::Purpose::proof; });
     make_next();
 }
 
