@@ -93,7 +93,8 @@ Error::Error(int code, std::string doing, const std::string& advice)
 
 Error Completion::error() const {
     if (ok()) return {};
-    return Error(-res, "operation with token " + std::to_string(token), detail::advice_for_result(-res));
+    const int code = detail::errno_of(res);
+    return Error(code, "operation with token " + std::to_string(token), detail::advice_for_result(code));
 }
 
 namespace detail {

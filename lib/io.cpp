@@ -251,7 +251,8 @@ Error transfer_error(const Completion& completion, int fd, std::span<const std::
             "only " + std::to_string(completion.res) +
                 " bytes moved: the end of the file for a read, a full disk or a limit for a write, or more than "
                 "the 2147479552 that one transfer can move");
-    if (completion.res != -EINVAL) return Error(-completion.res, given, detail::advice_for_result(-completion.res));
+    const int code = detail::errno_of(completion.res);
+    if (code != EINVAL) return Error(code, given, detail::advice_for_result(code));
 
     constexpr std::uint64_t file_position = UINT64_MAX;
     if (offset > INT64_MAX && offset != file_position)

@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "squall/completion.hpp"
 #include "squall/error.hpp"
+#include "squall/io.hpp"
 
 namespace squall {
 namespace {
@@ -99,6 +101,12 @@ TEST(Completion, ExplainsAnErrnoAndNamesItsToken) {
     EXPECT_EQ(error.code(), EINVAL);
     EXPECT_NE(error.message().find("18446744073709551615"), std::string::npos);
     EXPECT_NE(error.message().find("direct_io_alignment"), std::string::npos);
+}
+
+TEST(Completion, ExplainsAResultThatNoErrnoIsTheNegativeOf) {
+    const Completion completion{5, std::numeric_limits<std::int32_t>::min(), 0};
+    EXPECT_EQ(completion.error().code(), std::numeric_limits<int>::max());
+    EXPECT_EQ(transfer_error(completion, -1, {}, 0).code(), std::numeric_limits<int>::max());
 }
 
 TEST(Completion, ExplainsWhatAStorageEngineMeets) {
