@@ -342,10 +342,10 @@ TEST_F(ArenaPages, ReadsTheSameWithDescriptor0) {
 
 TEST_F(ArenaPages, InAForkedChildItsEndAsksNothingOfTheKernel) {
     make({.count = 4, .pages = Pages::base});
-    std::optional<FixedBuffer> lease = arena->acquire();
+    FixedBuffer lease = *arena->acquire();
     const pid_t child = ::fork();
     if (child == 0) {
-        const bool empty = !arena->acquire() && !arena->contains(lease->bytes()) && arena->memory().empty();
+        const bool empty = !arena->acquire() && !arena->contains(lease.bytes()) && arena->memory().empty();
         lease.reset();
         arena.reset();
         ::_exit(empty && trace.take().empty() ? 0 : 1);

@@ -107,7 +107,12 @@ const char* name_of(Way way) {
     return names[static_cast<std::size_t>(way)];
 }
 
-std::string name_of(std::uint16_t name) { return "n" + std::to_string(name / 2) + (name % 2 != 0 ? ".new" : ""); }
+std::string name_of(std::uint16_t name) {
+    std::string text(1, 'n');
+    text += std::to_string(name / 2);
+    if (name % 2 != 0) text += ".new";
+    return text;
+}
 
 std::uint32_t Verdict::all_lost() const { return std::accumulate(lost.begin(), lost.end(), 0U); }
 
