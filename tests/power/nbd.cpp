@@ -49,8 +49,7 @@ public:
 private:
     template <class Number>
     Message& raw(Number number) {
-        const auto bytes = std::as_bytes(std::span(&number, 1));
-        bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+        for (const std::byte byte : std::as_bytes(std::span(&number, 1))) bytes_.push_back(byte);
         return *this;
     }
     std::vector<std::byte> bytes_;
