@@ -228,6 +228,7 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
         if (code == EAGAIN || code == EBUSY) {
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
             // and wait for what the kernel already has, if it has something that is not done.
+            if (cq_.ready() >= wanted) return 0;
             const std::uint64_t consumed = in_flight() - sq_.unconsumed(counters_.submitted);
             if (consumed == cq_.ready()) return code;
             code = enter(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),

@@ -238,6 +238,28 @@ TEST_F(Drive, ParkWithoutMemoryHandsOutWhatThereIsWhenNoMoreCanCome) {
     EXPECT_EQ(io.park(3).size(), 2U);
 }
 
+// What it waits for is there already: whether there is memory for the rest is the next call's business.
+TEST_F(Drive, ParkWithoutMemoryIsContentWithWhatHasCompletedMeanwhile) {
+    Io io = bound();
+    for (const bool has_timeout : {false, true}) {
+        kernel.on_enter = [this](const Enter& enter) { return swallow(kernel, enter); };
+        ASSERT_TRUE(io.nop(1));
+        EXPECT_TRUE(io.poll().empty());
+        ASSERT_TRUE(io.nop(2));
+        kernel.on_enter = [this](const Enter&) -> std::optional<long> {
+            kernel.ring().post(1);
+            return -EAGAIN;
+        };
+        {
+            const Completions done = has_timeout ? io.park(10s) : io.park();
+            EXPECT_FALSE(done.error()) << done.error().message();
+            ASSERT_EQ(done.size(), 1U);
+        }
+        kernel.on_enter = nullptr;
+        EXPECT_EQ(io.park().size(), 1U);
+    }
+}
+
 TEST_F(Drive, ParkWithoutMemoryMakesOfTheSecondEnterWhatItMakesOfAny) {
     struct Case {
         int second;
