@@ -193,7 +193,11 @@ TEST_P(PulledFileTest, AFileThatIsReplacedUnderReadsIsTheOldOneOrTheNewOneAndNev
         });
         // What is opened now is one of those that had the name meanwhile.
         const std::uint64_t oldest = version;
-        const Fd now(result_of(reader.io, reader.io.open(path.c_str(), {.read = true}, 1)));
+        // A poller gives its SQEs back a moment after their completions are there.
+        bool queued = false;
+        while (!(queued = reader.io.open(path.c_str(), {.read = true}, 1)) && reader.io.now() < deadline)
+            std::this_thread::yield();
+        const Fd now(result_of(reader.io, queued));
         const std::uint64_t newest = version + 1;
         ASSERT_GE(now, 0) << "a rename leaves no moment without a file";
         std::vector<std::byte> bytes(blocks_of_file * block);
