@@ -354,6 +354,7 @@ void Ring::drain() noexcept {
     // What the poller was shown it must consume, also when an attempt to wake it for that had failed.
     if (sqpoll_ && owed() != 0) sys::io_uring_enter(enter_fd_, 0, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr, 0);
     std::uint64_t end = counters_.submitted - dropped;
+    int fruitless = 0;
     for (bool by_operation = false; owed() != 0;) {
         if (!by_operation) {
             abi::SyncCancelReg cancel{};
@@ -364,7 +365,10 @@ void Ring::drain() noexcept {
             const bool ends =
                 status >= 0 || status == -ENOENT || status == -EALREADY || status == -ETIME || status == -EINTR;
             const bool filtered = status == -EPERM || status == -EACCES || status == -ENOSYS;
-            if (!ends && (give_up_registration() >= 0 || !filtered)) return close_and_wait();
+            // The workers of an SQPOLL thread are not looked through by all kernels (6.1), and one that reads a pipe may
+            // wait for ever. Closing the ring cancels that too.
+            const bool out_of_reach = sqpoll_ && status == -ENOENT && ++fruitless > 10;
+            if ((!ends || out_of_reach) && (give_up_registration() >= 0 || !filtered)) return close_and_wait();
             by_operation = !ends;
         }
         if (by_operation && !cancel_by_operation(end)) return close_and_wait();

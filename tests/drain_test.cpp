@@ -313,6 +313,26 @@ TEST_F(Drain, WakesAPollerAndWaitsForAllThatItWasShown) {
     EXPECT_EQ(let_go(), ordinary) << "nothing is owed: nobody has to be woken";
 }
 
+// A read of a pipe that an SQPOLL thread has given to a worker: Linux 6.1 finds nothing to cancel, and nothing ends.
+TEST_F(Drain, ClosesTheRingWhereNothingIsFoundAndNothingEnds) {
+    for (const Mode mode : {Mode::sqpoll, Mode::deferred}) {
+        begin(1, {.entries = 8, .mode = mode});
+        int asked = 0;
+        kernel.on_register = [&](const Register& what) -> std::optional<long> {
+            if (what.code != abi::register_sync_cancel) return std::nullopt;
+            // Where every worker is looked through, what is not found is past cancelling, however long it takes.
+            if (++asked == 100) ring().post(0);
+            return -ENOENT;
+        };
+        kernel.on_enter = [](const Enter&) { return std::optional<long>(0); };
+        const std::string calls = let_go();
+        EXPECT_EQ(asked, mode == Mode::sqpoll ? 11 : 100);
+        const std::string& end = mode == Mode::sqpoll ? by_closing : ordinary;
+        ASSERT_GE(calls.size(), end.size());
+        EXPECT_EQ(calls.substr(calls.size() - end.size()), end);
+    }
+}
+
 TEST_F(Drain, ClosesDescriptorZeroLikeAnyOther) {
     // A program without standard input: the ring's descriptor is 0, or its pipe's.
     for (const bool ring_is_0 : {true, false}) {
