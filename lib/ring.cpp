@@ -367,7 +367,7 @@ void Ring::drain() noexcept {
             const bool filtered = status == -EPERM || status == -EACCES || status == -ENOSYS;
             // The workers of an SQPOLL thread are not looked through by all kernels (6.1), and one that reads a pipe may
             // wait for ever. Closing the ring cancels that too.
-            const bool out_of_reach = sqpoll_ && status == -ENOENT && ++fruitless > 10;
+            const bool out_of_reach = sqpoll_ && (status == 0 || status == -ENOENT) && ++fruitless > 10;
             if ((!ends || out_of_reach) && (give_up_registration() >= 0 || !filtered)) return close_and_wait();
             by_operation = !ends;
         }
