@@ -48,6 +48,10 @@ Killed kill_a_writer(Mode mode, Bother bother, power::Lie lie, std::uint64_t see
         power::write_verifiably(options);
         ::_exit(0);
     }
+    if (writer < 0) {
+        ADD_FAILURE() << "no process can be made";  // and -1 would be every other
+        return {};
+    }
     // Not before it has begun.
     power::Record first;
     for (int tries = 0; tries < 5000 && ::pread(said, &first, sizeof first, 0) != sizeof first; ++tries) ::usleep(1000);
