@@ -134,6 +134,10 @@ public:
             const int status = queued && said ? park(io) : 98;
             ::_exit(status == 0 && testing::Test::HasFailure() ? 97 : status);
         }
+        if (child_ < 0) {
+            ADD_FAILURE() << "no process can be made";
+            return;
+        }
         char byte = 0;
         EXPECT_EQ(::read(ready.read_end, &byte, 1), 1);
     }
@@ -147,6 +151,7 @@ public:
     Parked& operator=(const Parked&) = delete;
 
     void stop_and_go_on(std::chrono::microseconds stopped) {
+        ASSERT_GT(child_, 0);  // -1 would be every process
         ASSERT_EQ(::kill(child_, SIGSTOP), 0);
         int status = 0;
         ASSERT_EQ(::waitpid(child_, &status, WUNTRACED), child_);

@@ -31,6 +31,12 @@ std::string in_child(const std::function<std::string()>& body, std::chrono::mill
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     const pid_t parent = ::getpid();
     const pid_t child = ::fork();
+    if (child < 0) {
+        ADD_FAILURE() << "no process can be made";  // and -1 would be every other
+        ::close(ends[0]);
+        ::close(ends[1]);
+        return {};
+    }
     if (child == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != parent) ::_exit(1);
