@@ -11,8 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <set>
-#include <utility>
 #include <thread>
+#include <utility>
 
 #include "support.hpp"
 #include "trace.hpp"
