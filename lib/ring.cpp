@@ -226,9 +226,9 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
         const abi::Timespec ts = timeout ? to_timespec(left) : abi::Timespec{};
         int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr);
         if (code == EAGAIN || code == EBUSY) {
+            if (cq_.ready() >= wanted) return 0;
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
             // and wait for what the kernel already has, if it has something that is not done.
-            if (cq_.ready() >= wanted) return 0;
             const std::uint64_t consumed = in_flight() - sq_.unconsumed(counters_.submitted);
             if (consumed == cq_.ready()) return code;
             code = enter(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),
@@ -361,12 +361,13 @@ void Ring::drain() noexcept {
             cancel.fd = -1;
             cancel.flags = abi::async_cancel_any | abi::async_cancel_all;
             const int status = sys::io_uring_register(fd_, abi::register_sync_cancel, &cancel, 1);
-            // ENOENT: all that is left is past cancelling. EALREADY, ETIME: it is under way. Both end by themselves.
+            // A count of what was cancelled. 0, ENOENT: all that is left is past cancelling. EALREADY, ETIME: it is under
+            // way. All of that ends by itself.
             const bool ends =
                 status >= 0 || status == -ENOENT || status == -EALREADY || status == -ETIME || status == -EINTR;
             const bool filtered = status == -EPERM || status == -EACCES || status == -ENOSYS;
-            // The workers of an SQPOLL thread are not looked through by all kernels (6.1), and one that reads a pipe may
-            // wait for ever. Closing the ring cancels that too.
+            // But not all kernels (6.1) look through the workers of an SQPOLL thread, and one that reads a pipe may wait
+            // for ever. Closing the ring cancels that too.
             const bool out_of_reach = sqpoll_ && (status == 0 || status == -ENOENT) && ++fruitless > 10;
             if ((!ends || out_of_reach) && (give_up_registration() >= 0 || !filtered)) return close_and_wait();
             by_operation = !ends;

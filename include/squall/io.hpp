@@ -61,10 +61,11 @@ public:
     Io(Io&& other) noexcept;
     Io& operator=(Io&& other) noexcept;
     // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be cancelled is cancelled
-    // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes), and it returns when the kernel has finished
-    // with the rest and writes to no memory of the caller's any more. Their completions are not delivered, so reap an
-    // open() first, or its descriptor is lost. Files in slots are closed. It may block for as long as a transfer that
-    // cannot be cancelled takes and, before 6.0, for as long as a forked child holds the ring's descriptor.
+    // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes, and with Mode::sqpoll some newer ones too),
+    // and it returns when the kernel has finished with the rest and writes to no memory of the caller's any more. Their
+    // completions are not delivered, so reap an open() first, or its descriptor is lost. Files in slots are closed. It
+    // may block for as long as a transfer that cannot be cancelled takes and, where the ring is closed to cancel, for as
+    // long as a forked child holds the ring's descriptor.
     // Destroy it on the thread that submitted, or after that thread has ended. While it lives, another thread cannot give
     // the ring's memory and the arena's pinned pages back before it ends, and aborts with a message if operations are in
     // flight, since only their submitter can reap them.
