@@ -215,8 +215,7 @@ Error refused(int code, const std::string& doing, Pages pages, std::size_t wante
         return Error(
             code, doing,
             "the kernel gave no transparent huge pages: see /sys/kernel/mm/transparent_hugepage/enabled (it must "
-            "not be "
-            "\"never\") and free memory, or use Pages::automatic");
+            "not be \"never\") and free memory, or use Pages::automatic");
     return detail::explain_mapping(code, doing);
 }
 

@@ -103,18 +103,14 @@ const char* advice_for_result(int code) noexcept {
     switch (code) {
         case EINVAL:
             return "the kernel refuses the arguments; of a transfer with O_DIRECT, the address, offset or size is most "
-                   "likely "
-                   "misaligned: compare them with squall::direct_io_alignment(fd), or ask squall::transfer_error(); of "
-                   "an "
-                   "open with O_DIRECT, the file system has none";
+                   "likely misaligned: compare them with squall::direct_io_alignment(fd), or ask "
+                   "squall::transfer_error(); of an open with O_DIRECT, the file system has none";
         case EIO:
             return "the device failed; after a failed write or fsync the data is to be taken as lost, and an fsync "
-                   "that then "
-                   "succeeds does not bring it back";
+                   "that then succeeds does not bring it back";
         case ENOSPC:
             return "the file system or its device is full: a write that says so wrote nothing, and after an fsync that "
-                   "does "
-                   "the data is to be taken as lost";
+                   "does the data is to be taken as lost";
         case EDQUOT:
             return "the user's or project's quota is used up";
         case EFBIG:
@@ -127,8 +123,8 @@ const char* advice_for_result(int code) noexcept {
             return "the memory is not mapped (a buffer was freed early?), or the submitting thread has exited";
         case ECANCELED:
             return "it was cancelled before it was done: the kernel could make no thread to run it, since RLIMIT_NPROC "
-                   "or "
-                   "the pids.max of the cgroup is reached, or the submitting thread has exited";
+                   "or the pids.max of the cgroup is reached or signals came too fast, or the submitting thread has "
+                   "exited";
         case EMFILE:
             return "the process has no file descriptor free: raise RLIMIT_NOFILE (`ulimit -n`) or close some";
         case ENFILE:

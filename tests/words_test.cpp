@@ -126,7 +126,7 @@ TEST(Words, SayWhatAnOperationsErrnoMeans) {
          {EFAULT, "the memory is not mapped"},
          {ECANCELED,
           "it was cancelled before it was done: the kernel could make no thread to run it, since RLIMIT_NPROC or the "
-          "pids.max of the cgroup is reached, or the submitting thread has exited"},
+          "pids.max of the cgroup is reached or signals came too fast, or the submitting thread has exited"},
          {EMFILE, "the process has no file descriptor free: raise RLIMIT_NOFILE"},
          {ENFILE, "the machine has no file descriptor free: raise the sysctl fs.file-max"},
          {EACCES, permission},
