@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
 #include <cstring>
 
 namespace squall::test {
@@ -44,6 +45,11 @@ void Blocks::take(const Completions& done) {
         State& state = state_[each.token % slots];
         ASSERT_TRUE(state.busy && state.token == each.token) << "token " << each.token << " came twice, or changed";
         state.busy = false;
+        if (may_be_cancelled && each.res == -ECANCELED) {
+            if (state.writes) --state.version;
+            state.writes = state.version > 0;  // what is there still is read next
+            continue;
+        }
         ASSERT_EQ(each.res, static_cast<std::int32_t>(block));
         if (!state.writes) {
             const std::uint64_t place = each.token % slots;

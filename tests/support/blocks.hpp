@@ -25,6 +25,9 @@ public:
     void queue();
     // Takes in what has completed, each operation once, as it must be.
     void take(const Completions& done);
+    // Under signals the kernel may fail to make a worker thread, and cancels what needed one (README, Limits). Whether that
+    // is taken for what it must be: nothing was done.
+    bool may_be_cancelled = false;
     // Until nothing is in flight.
     void drain();
     [[nodiscard]] std::uint64_t completed() const { return completed_; }
