@@ -396,12 +396,20 @@ TEST_F(Drain, OfAThreadThatHasEndedNeedsNotAskWhenNothingIsOwed) {
     EXPECT_EQ(let_go(), std::string(unmapped) + "close pipe1.read\n" + gone);
 }
 
+// An Io with one operation that the kernel has consumed and does not complete.
+Io with_one_in_flight(UserKernel& kernel) {
+    kernel.on_enter = [&](const Enter& enter) { return std::optional<long>(kernel.ring().consume(enter.to_submit)); };
+    Io io = make_io({.entries = 4});
+    EXPECT_TRUE(io.nop(1));
+    EXPECT_TRUE(io.poll().empty());
+    return io;
+}
+
 // Lets a thread that lives submit an operation, and destroys the Io elsewhere. `answer` is what tgkill says.
 void destroy_elsewhere(long answer) {
     UserKernel kernel;
     int asked = 0;
     const auto before = std::chrono::steady_clock::now();
-    kernel.on_enter = [&](const Enter& enter) { return std::optional<long>(kernel.ring().consume(enter.to_submit)); };
     kernel.on_other_call = [&](Call& call) -> std::optional<long> {
         if (call.number != SYS_tgkill) return std::nullopt;
         if (++asked == 1000 && std::chrono::steady_clock::now() - before > 990ms)
@@ -409,9 +417,7 @@ void destroy_elsewhere(long answer) {
         if (asked > 1000) std::fprintf(stderr, "and once more\n");
         return answer;
     };
-    std::optional<Io> io = make_io({.entries = 4});
-    EXPECT_TRUE(io->nop(1));
-    (void)io->poll();
+    std::optional<Io> io = with_one_in_flight(kernel);
     std::thread([&] { io.reset(); }).join();
 }
 
@@ -419,8 +425,7 @@ TEST(DrainDeathTest, AbortsUnlessTheSubmitterIsKnownToHaveEnded) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_EXIT(destroy_elsewhere(-EPERM), testing::KilledBySignal(SIGABRT),
                 "asked 1000 times in a second\nsquall: .*destroyed on thread [0-9]+ with 1 operations in flight, and "
-                "only thread "
-                "[0-9]+, which submitted them, can reap them");
+                "only thread [0-9]+, which submitted them, can reap them");
 }
 
 // --- What would leave the kernel with the caller's memory -----------------------------------------------------------
@@ -429,12 +434,7 @@ TEST(DrainDeathTest, AbortsWhenItCannotWaitForTheKernel) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     const auto let_go = [](std::uint32_t refused, long ppoll) {
         UserKernel kernel;
-        std::optional<Io> io = make_io({.entries = 4});
-        kernel.on_enter = [&](const Enter& enter) {
-            return std::optional<long>(kernel.ring().consume(enter.to_submit));
-        };
-        EXPECT_TRUE(io->nop(1));
-        (void)io->poll();
+        std::optional<Io> io = with_one_in_flight(kernel);
         kernel.on_register = [refused](const Register& what) {
             return what.code == abi::register_sync_cancel || what.code == refused ? std::optional<long>(-EINVAL)
                                                                                   : std::nullopt;
@@ -452,12 +452,7 @@ TEST(DrainDeathTest, AbortsWhenAFilterKeepsTheRingAndLetsNothingIn) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     const auto let_go = [](int to_submit, int to_wait) {
         UserKernel kernel;
-        std::optional<Io> io = make_io({.entries = 4});
-        kernel.on_enter = [&](const Enter& enter) {
-            return std::optional<long>(kernel.ring().consume(enter.to_submit));
-        };
-        EXPECT_TRUE(io->nop(1));
-        (void)io->poll();
+        std::optional<Io> io = with_one_in_flight(kernel);
         kernel.on_register = [](const Register&) { return std::optional<long>(-EPERM); };
         kernel.on_enter = [=, &kernel](const Enter& enter) {
             if (kernel.enters.size() > 100) ::_exit(0);  // it would go on for ever

@@ -134,6 +134,13 @@ TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
         complete(ring, {0});
         EXPECT_EQ(io->poll().size(), 1U);
     };
+    // Another file comes into the slot while one is being opened, and is read.
+    const auto open_and_read_another = [this] {
+        EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_TRUE(io->set_file(FileSlot(0), 0));
+        EXPECT_TRUE(io->read(FileSlot(0), memory, 0, 10));
+    };
     const char* const by_polled = "enter 8 1 0 getevents registered\n";
     const char* const by_companion = "enter 7 1 0 registered\n";
     const std::size_t descriptors = descriptors_now();
@@ -164,22 +171,16 @@ TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     EXPECT_EQ(open(fd), (Results{{9, 0}})) << "it is open, and cannot be polled";
     expect_read_by(by_companion, companion());
 
-    // Another file came into the slot meanwhile, which could not be polled: nothing of that is left.
+    // The other could not be polled: nothing of that is left.
     answers.clear();
-    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
-    EXPECT_TRUE(io->poll().empty());
-    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
-    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 10));
+    open_and_read_another();
     EXPECT_TRUE(io->poll().empty());
     complete(polled(), {-EOPNOTSUPP});
     EXPECT_TRUE(io->poll().empty());
     fd = ::dup(0);
     complete(companion(), {fd, 16});
     EXPECT_EQ(results(io->poll()), (Results{{9, -EBUSY}, {10, 16}})) << "it was in use when the other was open";
-    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
-    EXPECT_TRUE(io->poll().empty());
-    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
-    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 10));
+    open_and_read_another();
     EXPECT_TRUE(io->poll().empty());
     complete(polled(), {-EOPNOTSUPP});
     EXPECT_TRUE(io->poll().empty());
@@ -190,12 +191,9 @@ TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     EXPECT_EQ(results(io->poll()), (Results{{9, 0}}));
     expect_read_by(by_polled, polled());
 
-    // Another file came into the slot meanwhile, and is being read.
+    // The other is still being read.
     answers.clear();
-    EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(0), 9));
-    EXPECT_TRUE(io->poll().empty());
-    ASSERT_TRUE(io->set_file(FileSlot(0), 0));
-    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 10));
+    open_and_read_another();
     fd = ::dup(0);
     complete(companion(), {fd});
     updates.clear();

@@ -40,6 +40,24 @@ protected:
                 .polling = GetParam().polling,
                 .sqpoll_idle = 1000ms};
     }
+    // What create says once `refuse` has made a call fail with `code`. It leaves nothing behind.
+    static std::string words_when(int code, const std::function<void()>& refuse) {
+        BufferArena arena = make_arena({.count = 4});
+        const Footprint before = footprint_now();
+        refuse();
+        std::string words;
+        {
+            const auto io = Io::create(options(arena));
+            if (io) {
+                ADD_FAILURE() << "it was made";
+                return {};
+            }
+            EXPECT_EQ(io.error().code(), code);
+            words = io.error().message();
+        }
+        EXPECT_EQ(footprint_now(), before);
+        return words;
+    }
 };
 INSTANTIATE_TEST_SUITE_P(Modes, SeccompTest, testing::ValuesIn(every_kind),
                          [](const auto& test) { return name_of(test.param); });
@@ -50,16 +68,8 @@ void expect_conserved(const Io& io) { EXPECT_EQ(io.counters().submitted, io.coun
 
 TEST_P(SeccompTest, ARingThatMayNotBeMadeSaysSoAndLeavesNothingBehind) {
     with_each_refusal([](int code) {
-        BufferArena arena = make_arena({.count = 4});
-        const Footprint before = footprint_now();
-        refuse_by_seccomp(nr_setup, code);
-        {
-            const auto io = Io::create(options(arena));
-            ASSERT_FALSE(io);
-            EXPECT_EQ(io.error().code(), code);
-            EXPECT_TRUE(contains(io.error().message(), "seccomp filter")) << io.error().message();
-        }
-        EXPECT_EQ(footprint_now(), before);
+        const std::string words = words_when(code, [code] { refuse_by_seccomp(nr_setup, code); });
+        EXPECT_TRUE(contains(words, "seccomp filter")) << words;
     });
 }
 
@@ -73,17 +83,9 @@ TEST_P(SeccompTest, EachRegistrationThatIsRefusedIsNamedAndLeavesNothingBehind) 
           Step{abi::register_buffers, "IORING_REGISTER_BUFFERS"}}) {
         SCOPED_TRACE(step.name);
         with_each_refusal([&step](int code) {
-            BufferArena arena = make_arena({.count = 4});
-            const Footprint before = footprint_now();
-            refuse_by_seccomp(nr_register, code, 1, step.code);
-            {
-                const auto io = Io::create(options(arena));
-                ASSERT_FALSE(io);
-                EXPECT_EQ(io.error().code(), code);
-                EXPECT_TRUE(contains(io.error().message(), step.name)) << io.error().message();
-                EXPECT_TRUE(contains(io.error().message(), "seccomp filter")) << io.error().message();
-            }
-            EXPECT_EQ(footprint_now(), before);
+            const std::string words = words_when(code, [&] { refuse_by_seccomp(nr_register, code, 1, step.code); });
+            EXPECT_TRUE(contains(words, step.name)) << words;
+            EXPECT_TRUE(contains(words, "seccomp filter")) << words;
         });
     }
 }
@@ -96,17 +98,9 @@ TEST_P(SeccompTest, AnyOtherCallThatIsRefusedIsToldFromALimit) {
     for (const Step& step : {Step{SYS_pipe2, "making a pipe"}, Step{SYS_madvise, "adv"}}) {
         SCOPED_TRACE(step.name);
         with_each_refusal([&step](int code) {
-            BufferArena arena = make_arena({.count = 4});
-            const Footprint before = footprint_now();
-            refuse_by_seccomp(step.number, code);
-            {
-                const auto io = Io::create(options(arena));
-                ASSERT_FALSE(io);
-                EXPECT_EQ(io.error().code(), code);
-                EXPECT_TRUE(contains(io.error().message(), step.name)) << io.error().message();
-                EXPECT_FALSE(contains(io.error().message(), "RLIMIT")) << io.error().message();
-            }
-            EXPECT_EQ(footprint_now(), before);
+            const std::string words = words_when(code, [&] { refuse_by_seccomp(step.number, code); });
+            EXPECT_TRUE(contains(words, step.name)) << words;
+            EXPECT_FALSE(contains(words, "RLIMIT")) << words;
         });
     }
 }
