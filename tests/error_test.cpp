@@ -76,6 +76,7 @@ TEST(Result, IsMadeFromWhatConvertsToItsValue) {
 
 TEST(Result, OfVoidIsSuccessOrAnError) {
     EXPECT_TRUE(Result<void>());
+    Result<void>().value();
     const Result<void> bad(Error(EIO, "x"));
     EXPECT_FALSE(bad);
     EXPECT_EQ(bad.error().code(), EIO);
@@ -86,6 +87,12 @@ TEST(ResultDeathTest, AbortsWithTheErrorWhenAskedForAValueItLacks) {
     EXPECT_DEATH((void)*parse(false), "parsing: EINVAL");
     EXPECT_DEATH((void)parse(true).error(), "holds a value, not an error");
     EXPECT_DEATH(Result<void>(Error(EIO, "mending")).value(), "mending: EIO");
+    EXPECT_DEATH((void)Result<void>().error(), "holds a value, not an error");
+}
+
+TEST(ResultDeathTest, IsNeverMadeFromNoError) {
+    EXPECT_DEATH((void)Result<int>(Error()), "a failed Result has an errno");
+    EXPECT_DEATH((void)Result<void>(Error()), "a failed Result has an errno");
 }
 
 TEST(Completion, HasNoErrorForAResultOfZeroOrMore) {

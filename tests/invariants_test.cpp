@@ -680,6 +680,8 @@ TEST_P(InvariantTest, I10_AChildOfForkIsToldAndTheParentGoesOn) {
                   EXPECT_FALSE(io->read(0, {&byte, 1}, 0, 3));
                   EXPECT_FALSE(io->open("/", {}, 3));
                   EXPECT_FALSE(io->rename("a", "b", 3));
+                  struct ::statx out {};
+                  EXPECT_FALSE(io->statx("/", out, 3));
                   EXPECT_EQ(io->in_flight(), 0U);
                   expect_conserved(*io);
                   EXPECT_EQ(io->poll().error().code(), ESTALE);

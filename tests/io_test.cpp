@@ -313,6 +313,11 @@ TEST_P(IoTest, WorksOnAfterItMoved) {
     EXPECT_EQ(counters.completed, 1U) << "a reference to the counters follows the ring";
     io = std::move(moved);
     EXPECT_EQ(run(io.nop(2)), 0);
+    Io empty = std::move(moved);
+    moved = std::move(empty);  // nothing is left of either but that they may be assigned to and destroyed
+    empty = std::move(io);
+    EXPECT_EQ(result_of(empty, empty.nop(3)), 0);
+    io = std::move(empty);
 }
 
 TEST_P(IoTest, ListsADirectoryInByteOrder) {

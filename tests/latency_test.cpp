@@ -267,6 +267,28 @@ TEST_P(SamplingTest, ASampleThatIsLongInFlightHoldsUpNothing) {
     EXPECT_EQ(samples_.size(), 2U);
 }
 
+TEST_P(SamplingTest, ASampleOnItsWayKeepsNoSlotAsItIs) {
+    const Pipe pipe;
+    const Fd file(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    Io io =
+        make_io(GetParam(), {.entries = 8, .file_slots = 1, .sampling = {.every = 1, .hook = &keep, .context = this}});
+    std::byte byte{};
+    ASSERT_TRUE(io.set_file(FileSlot(0), file));
+    ASSERT_TRUE(io.read(pipe.read_end, {&byte, 1}, UINT64_MAX, 1));
+    EXPECT_TRUE(io.poll().empty());
+    const auto complete = [&](bool queued) {
+        EXPECT_TRUE(queued);
+        while (io.in_flight() > 1)
+            for (const Completion& done : io.park()) EXPECT_EQ(done.res, 0) << done.token;
+    };
+    complete(io.close(FileSlot(0), 2));
+    complete(io.open("/dev/null", {}, FileSlot(0), 3));
+    ASSERT_EQ(::write(pipe.write_end, "x", 1), 1);
+    drain(io);
+    ASSERT_FALSE(samples_.empty());
+    EXPECT_EQ(samples_[0].token, 1U) << "a hook alone is enough";
+}
+
 // An SQPOLL ring's system calls depend on when its thread sleeps.
 class SamplingCostTest : public SamplingTest {};
 INSTANTIATE_TEST_SUITE_P(Modes, SamplingCostTest, testing::Values(Kind{Mode::deferred}, Kind{Mode::plain}),
@@ -292,6 +314,20 @@ TEST_P(SamplingCostTest, NeedsNoSystemCallAndNoAllocationMore) {
     EXPECT_EQ(count(plain), with);
     EXPECT_EQ(with, 100U);
     EXPECT_GE(recorded(), 100U);
+}
+
+TEST_P(SamplingCostTest, WaitingForASampleNeedsNoSystemCall) {
+    const Pipe pipe;
+    Io io = make(1);
+    std::byte byte{};
+    ASSERT_TRUE(io.read(pipe.read_end, {&byte, 1}, UINT64_MAX, 1));
+    EXPECT_TRUE(io.poll().empty());
+    const std::uint64_t before = calls_made();
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(io.poll().empty());
+    EXPECT_EQ(calls_made(), before);
+    ASSERT_EQ(::write(pipe.write_end, "x", 1), 1);
+    drain(io);
+    EXPECT_EQ(samples_.size(), 1U);
 }
 
 TEST_P(SamplingTest, ASampleOnItsWayWhenTheIoIsDestroyedIsDropped) {

@@ -335,6 +335,17 @@ TEST_F(Drive, AParkOfABoundRingWithNothingInFlightWaitsInTheKernel) {
     EXPECT_EQ(time_of(kernel.enters.at(0)), 3s);
 }
 
+TEST_F(Drive, WaitingForNoneTakesNoTimeWhateverTheKernelFlags) {
+    Io io = bound();
+    for (const std::uint32_t flags : {0U, abi::sq_taskrun}) {
+        kernel.ring().sq_flags() = flags;
+        EXPECT_TRUE(io.park(1h, 0).empty());
+        EXPECT_TRUE(io.park(0).empty());
+        EXPECT_EQ(trace.take(), "");
+    }
+    kernel.ring().sq_flags() = 0;
+}
+
 // --- What would be a bug -----------------------------------------------------------------------------------------------
 
 TEST(ParkDeathTest, AbortsOnAParkWhileCompletionsAreReadBeforeItWaits) {

@@ -109,5 +109,30 @@ TEST_F(Poller, APolledRingRunsFlaggedWorkAndWaitsLikeAnyOther) {
     EXPECT_EQ(io.park().size(), 1U);
 }
 
+// What it has consumed may give memory back when it ends; what is queued behind that may not be waited for.
+TEST_F(Poller, APolledRingWithoutMemoryWaitsForWhatItsPollerHasConsumed) {
+    Io io = make();
+    ASSERT_TRUE(io.nop(0));
+    EXPECT_TRUE(io.poll().empty());
+    EXPECT_EQ(kernel.ring().consume(entries), 1);
+    ASSERT_TRUE(io.nop(1));
+    trace.take();
+    kernel.on_enter = [&](const Enter&) -> std::optional<long> {
+        switch (kernel.enters.size()) {
+            case 1:
+                return -EAGAIN;
+            case 2:
+                kernel.ring().post(0);
+                return 0;
+            default:
+                return kernel.ring().finish(entries) == 1 ? 0 : -EIO;
+        }
+    };
+    kernel.enters.clear();
+    EXPECT_EQ(io.park(2).size(), 2U);
+    ASSERT_EQ(kernel.enters.size(), 3U);
+    for (const std::size_t i : {0U, 1U, 2U}) EXPECT_EQ(kernel.enters[i].min_complete, i == 1 ? 1U : 2U) << i;
+}
+
 }  // namespace
 }  // namespace squall

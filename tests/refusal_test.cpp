@@ -60,6 +60,12 @@ TEST(RefusalDeathTest, AbortsOnAnArenaThatWasMovedFrom) {
     EXPECT_DEATH((void)Io::create({.arena = &arena}), "was moved from");
 }
 
+TEST(RefusalDeathTest, AbortsOnAnArenaFromBeforeAFork) {
+    BufferArena arena = make_arena();
+    // The statement itself runs in a fork.
+    EXPECT_DEATH((void)Io::create({.arena = &arena}), "made before a fork");
+}
+
 // --- What the operator forbids --------------------------------------------------------------------------------------
 
 TEST(Refusal, RecognisesASeccompFilter) {
