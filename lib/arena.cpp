@@ -32,7 +32,6 @@ using detail::ArenaControl;
 
 constexpr std::size_t buffer_size_max = std::size_t{1} << 30;
 constexpr std::size_t count_max = UINT32_MAX - 1;
-constexpr std::size_t base_page_default = 4096;
 
 std::string text(std::uint64_t number) { return std::to_string(number); }
 
@@ -48,10 +47,7 @@ std::string read_small_file(const char* path) {
     return got > 0 ? std::string(content, static_cast<std::size_t>(got)) : std::string();
 }
 
-std::size_t base_page() noexcept {
-    const long size = ::sysconf(_SC_PAGESIZE);
-    return size > 0 ? static_cast<std::size_t>(size) : base_page_default;
-}
+std::size_t base_page() noexcept { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
 // What MAP_HUGETLB gives by default and what a transparent huge page is; on x86-64 and most arm64 both are 2 MiB. 0
 // when the kernel has no transparent huge pages.
@@ -88,7 +84,7 @@ Block mapped(long address, std::size_t bytes, std::size_t page_size, Pages pages
 int touch(const Block& block) noexcept {
     const int populated = sys::madvise(block.at, block.bytes, MADV_POPULATE_WRITE);  // 5.14
     if (populated != -EINVAL) return populated;
-    for (std::size_t at = 0; at < block.bytes; at += base_page_default)
+    for (std::size_t at = 0, page = base_page(); at < block.bytes; at += page)
         reinterpret_cast<volatile std::byte*>(block.at)[at] = std::byte{0};
     return 0;
 }

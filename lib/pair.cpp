@@ -36,10 +36,6 @@ bool reads(std::uint8_t opcode) noexcept {
     return opcode == static_cast<std::uint8_t>(abi::Op::read) ||
            opcode == static_cast<std::uint8_t>(abi::Op::read_fixed);
 }
-bool writes(std::uint8_t opcode) noexcept {
-    return opcode == static_cast<std::uint8_t>(abi::Op::write) ||
-           opcode == static_cast<std::uint8_t>(abi::Op::write_fixed);
-}
 
 // Answers after which the next round simply goes on.
 bool goes_on(int code) noexcept {
@@ -148,7 +144,9 @@ bool Pair::polls(abi::Word op_fd) const noexcept {
     if ((about.flags & abi::sqe_fixed_file) == 0) return false;
     const Slot* const slot = slot_at(about.fd);
     if (!slot || !slot->in_polled_table) return false;
-    return (reads(about.opcode) && !slot->refuses_read) || (writes(about.opcode) && !slot->refuses_write);
+    // Whether its memory is registered is looked at when it has room: until then it is a plain read or write.
+    const abi::Op op = abi::op_of(op_fd);
+    return (op == abi::Op::read && !slot->refuses_read) || (op == abi::Op::write && !slot->refuses_write);
 }
 
 bool Pair::make_room(abi::Word op_fd) noexcept {
