@@ -10,6 +10,7 @@
 #include <csignal>
 #include <random>
 
+#include "child.hpp"
 #include "power/truth.hpp"
 #include "power/writer.hpp"
 #include "support.hpp"
@@ -43,14 +44,10 @@ Killed kill_a_writer(Mode mode, Bother bother, power::Lie lie, std::uint64_t see
             ::_exit(memory.back() == std::byte{0x55} ? 0 : 1);
         };
     }
-    const pid_t writer = ::fork();
+    const pid_t writer = fork_or_abort();
     if (writer == 0) {
         power::write_verifiably(options);
         ::_exit(0);
-    }
-    if (writer < 0) {
-        ADD_FAILURE() << "no process can be made";  // and -1 would be every other
-        return {};
     }
     // Not before it has begun.
     power::Record first;

@@ -124,7 +124,7 @@ public:
     Parked(Kind kind, const std::function<int(Io&)>& park) {
         const pid_t parent = ::getpid();
         Pipe ready;
-        child_ = ::fork();
+        child_ = fork_or_abort();
         if (child_ == 0) {
             if (::getppid() != parent) ::_exit(99);
             Io io = make_io(kind, {.entries = 8});
@@ -134,10 +134,6 @@ public:
             const bool said = ::write(ready.write_end, "r", 1) == 1;
             const int status = queued && said ? park(io) : 98;
             ::_exit(status == 0 && testing::Test::HasFailure() ? 97 : status);
-        }
-        if (child_ < 0) {
-            ADD_FAILURE() << "no process can be made";
-            return;
         }
         char byte = 0;
         EXPECT_EQ(::read(ready.read_end, &byte, 1), 1);

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <ostream>
@@ -26,17 +27,20 @@
 
 namespace squall::test {
 
+pid_t fork_or_abort() {
+    const pid_t child = ::fork();
+    if (child < 0) {
+        std::perror("a test's fork");
+        std::abort();
+    }
+    return child;
+}
+
 std::string in_child(const std::function<std::string()>& body, std::chrono::milliseconds patience) {
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     const pid_t parent = ::getpid();
-    const pid_t child = ::fork();
-    if (child < 0) {
-        ADD_FAILURE() << "no process can be made";  // and -1 would be every other
-        ::close(ends[0]);
-        ::close(ends[1]);
-        return {};
-    }
+    const pid_t child = fork_or_abort();
     if (child == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != parent) ::_exit(1);

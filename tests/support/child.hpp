@@ -4,6 +4,8 @@
 // counted before and after: what a process has that squall could leave behind.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +14,9 @@
 #include <string>
 
 namespace squall::test {
+
+// fork(2), or this process ends with a line: whoever went on would wait for, or kill, process -1, which is all of them.
+pid_t fork_or_abort();
 
 // Runs `body` in a child process, which may restrict itself as it likes, and returns what it returned. Fails the test when
 // a check in the child failed, and when it hangs for longer than `patience`: then it is killed. It is also killed when this
