@@ -61,7 +61,7 @@ public:
     Io(Io&& other) noexcept;
     Io& operator=(Io&& other) noexcept;
     // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be cancelled is cancelled
-    // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes, and with Mode::sqpoll some newer ones too),
+    // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes, and with Mode::sqpoll 6.1 may have to, too),
     // and it returns when the kernel has finished with the rest and writes to no memory of the caller's any more. Their
     // completions are not delivered, so reap an open() first, or its descriptor is lost. Files in slots are closed. It
     // may block for as long as a transfer that cannot be cancelled takes and, where the ring is closed to cancel, for as
