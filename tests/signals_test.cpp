@@ -147,12 +147,13 @@ public:
     Parked(const Parked&) = delete;
     Parked& operator=(const Parked&) = delete;
 
-    void stop_and_go_on(std::chrono::microseconds stopped) {
+    void stop_and_go_on(std::chrono::microseconds stopped, bool fed_meanwhile = false) {
         ASSERT_GT(child_, 0);  // -1 would be every process
         ASSERT_EQ(::kill(child_, SIGSTOP), 0);
         int status = 0;
         ASSERT_EQ(::waitpid(child_, &status, WUNTRACED), child_);
         ASSERT_TRUE(WIFSTOPPED(status)) << "it ended with status " << status;
+        if (fed_meanwhile) feed();
         std::this_thread::sleep_for(stopped);
         ASSERT_EQ(::kill(child_, SIGCONT), 0);
     }
@@ -195,12 +196,7 @@ TEST_P(SignalsTest, AParkGoesOnOverEveryStopOfTheProcess) {
 TEST_P(SignalsTest, WhatCompletedWhileTheProcessWasStoppedIsDeliveredOnce) {
     for (int round = 0; round < 10; ++round) {
         Parked parked(GetParam(), one_completion);
-        std::thread feeder([&parked] {
-            std::this_thread::sleep_for(3ms);
-            parked.feed();
-        });
-        parked.stop_and_go_on(6ms);
-        feeder.join();
+        parked.stop_and_go_on(6ms, true);
         EXPECT_EQ(parked.status(), 0);
     }
 }
