@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -34,11 +35,14 @@ protected:
 INSTANTIATE_TEST_SUITE_P(Modes, SignalsTest, testing::ValuesIn(every_kind),
                          [](const auto& test) { return name_of(test.param); });
 
-// ThreadSanitizer keeps signals back until the program calls what it has replaced.
+// ThreadSanitizer keeps signals back until the program calls what it has replaced. Those that a thread's own mistake raises
+// it does not: their handlers run amid its own code, and wait for ever for a lock that the interrupted code holds.
 #if defined(__SANITIZE_THREAD__)
 constexpr unsigned arrivals_of_each = 0;
+constexpr std::array<int, 8> left_out{SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE, SIGSYS};
 #else
 constexpr unsigned arrivals_of_each = 10;
+constexpr std::array<int, 0> left_out{};
 #endif
 
 // Of every signal that a program may catch, how many arrived. The C library keeps two for itself, and two cannot be caught.
@@ -48,6 +52,7 @@ static_assert(std::atomic<unsigned>::is_always_lock_free);
 std::vector<int> catch_all() {
     std::vector<int> caught;
     for (int number = 1; number <= 64; ++number) {
+        if (std::find(left_out.begin(), left_out.end(), number) != left_out.end()) continue;
         struct ::sigaction action {};
         action.sa_handler = [](int which) { arrived[static_cast<std::size_t>(which)].fetch_add(1); };
         action.sa_flags = number % 2 == 0 ? SA_RESTART : 0;
@@ -88,7 +93,7 @@ TEST_P(SignalsTest, EverySignalThatCanBeCaughtArrivesTenThousandTimesASecondAndE
             Blocks blocks(GetParam(), dir.file("f"), flags);
             blocks.may_be_cancelled = true;
             const std::vector<int> signals = catch_all();
-            EXPECT_GE(signals.size(), 60U);
+            EXPECT_GE(signals.size() + left_out.size(), 60U);
             std::minstd_rand random(1);
             {
                 const Storm storm(signals);
