@@ -257,16 +257,21 @@ TEST_P(InvariantTest, I5_AnIdlePollMakesNoSystemCall) {
 
 TEST(Invariant, I5_ParkingOnWhatHasCompletedMakesNoSystemCall) {
     Io io = make_io({.entries = 8, .mode = Mode::sqpoll, .sqpoll_idle = 2s});
-    ASSERT_TRUE(io.nop(1));
-    drain(io);
-    ASSERT_TRUE(io.nop(2));
-    EXPECT_TRUE(io.nop(3));
-    std::size_t got = io.poll().size();
-    std::this_thread::sleep_for(50ms);
+    bool without_a_call = false;
+    for (int tries = 0; !without_a_call && tries < 50; ++tries) {
+        ASSERT_TRUE(io.nop(1));
+        drain(io);
+        ASSERT_TRUE(io.nop(2));
+        EXPECT_TRUE(io.nop(3));
+        std::size_t got = io.poll().size();
+        std::this_thread::sleep_for(20ms);  // on a busy machine its thread may not have completed them by then
+        const std::uint64_t calls = calls_made();
+        got += io.park().size();
+        without_a_call = got == 2 && calls_made() == calls;
+        drain(io);
+    }
+    EXPECT_TRUE(without_a_call);
     const std::uint64_t calls = calls_made();
-    got += io.park().size();
-    EXPECT_EQ(got, 2U);
-    EXPECT_EQ(calls_made(), calls);
     EXPECT_TRUE(io.park().empty()) << "nothing in flight: nothing to wait for";
     EXPECT_EQ(calls_made(), calls);
 }
@@ -324,16 +329,21 @@ TEST(Invariant, I5_ASleepingSqpollThreadIsWokenWithOneSystemCall) {
     Io io = make_io({.entries = 8, .mode = Mode::sqpoll, .sqpoll_idle = 1ms});
     ASSERT_TRUE(io.nop(0));
     drain(io);
-    std::this_thread::sleep_for(100ms);
-    const std::uint64_t wakeups = io.counters().sqpoll_wakeups;
-    const std::uint64_t calls = calls_made();
-    ASSERT_TRUE(io.nop(1));
-    const auto deadline = io.now() + 10s;
-    std::size_t got = 0;
-    while (got == 0 && io.now() < deadline) got = io.poll().size();
-    EXPECT_EQ(got, 1U);
-    EXPECT_EQ(io.counters().sqpoll_wakeups, wakeups + 1);
-    EXPECT_EQ(calls_made(), calls + 1);
+    std::uint64_t woken = 0;
+    for (int tries = 0; woken == 0 && tries < 50; ++tries) {
+        std::this_thread::sleep_for(20ms);  // on a busy machine its thread may be about to sleep still
+        const std::uint64_t wakeups = io.counters().sqpoll_wakeups;
+        const std::uint64_t calls = calls_made();
+        ASSERT_TRUE(io.nop(1));
+        const auto deadline = io.now() + 10s;
+        std::size_t got = 0;
+        while (got == 0 && io.now() < deadline) got = io.poll().size();
+        EXPECT_EQ(got, 1U);
+        woken = io.counters().sqpoll_wakeups - wakeups;
+        EXPECT_LE(woken, 1U);
+        EXPECT_EQ(calls_made(), calls + woken);
+    }
+    EXPECT_EQ(woken, 1U);
 }
 
 // --- I6 -------------------------------------------------------------------------------------------------------------
@@ -640,17 +650,26 @@ TEST_P(InvariantTest, I9_AWakeUpThatWasRefusedIsMadeUpFor) {
     Io io = make_io(GetParam(), {.entries = 8, .sqpoll_idle = 1ms});
     ASSERT_TRUE(io.nop(0));
     drain(io);
-    std::this_thread::sleep_for(50ms);  // an SQPOLL thread sleeps by now
-    {
-        const Intercept filtered(refuse(test::nr_enter, -EPERM));
-        ASSERT_TRUE(io.nop(1));
-        const Completions done = io.poll();
-        EXPECT_EQ(done.error().code(), EPERM);
-        EXPECT_TRUE(done.empty());
+    // On a busy machine an SQPOLL thread may not sleep yet, and then needs no wake-up that could be refused.
+    bool was_refused = false;
+    for (int tries = 0; !was_refused && tries < 50; ++tries) {
+        std::this_thread::sleep_for(20ms);
+        std::size_t got = 0;
+        {
+            const Intercept filtered(refuse(test::nr_enter, -EPERM));
+            ASSERT_TRUE(io.nop(1));
+            const Completions done = io.poll();
+            was_refused = done.error().code() == EPERM;
+            got = done.size();
+            EXPECT_TRUE(was_refused ? done.empty() : !done.error() && io.features().mode == Mode::sqpoll);
+        }
+        for (const Completion& done : drain(io)) {
+            EXPECT_EQ(done.token, 1U);
+            ++got;
+        }
+        EXPECT_EQ(got, 1U);
     }
-    const auto done = drain(io);
-    ASSERT_EQ(done.size(), 1U);
-    EXPECT_EQ(done[0].token, 1U);
+    EXPECT_TRUE(was_refused);
 }
 
 // --- I10 ------------------------------------------------------------------------------------------------------------

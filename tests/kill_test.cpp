@@ -49,9 +49,9 @@ Killed kill_a_writer(Mode mode, Bother bother, power::Lie lie, std::uint64_t see
         power::write_verifiably(options);
         ::_exit(0);
     }
-    // Not before it has begun.
-    power::Record first;
-    for (int tries = 0; tries < 5000 && ::pread(said, &first, sizeof first, 0) != sizeof first; ++tries) ::usleep(1000);
+    // Not before it has begun, and has said as much as in this round it is to: on a busy machine some time may be too short.
+    const auto there = static_cast<off_t>((1 + random() % 64) * sizeof(power::Record));
+    for (int tries = 0; tries < 5000 && ::lseek(said, 0, SEEK_END) < there; ++tries) ::usleep(1000);
     const auto some_time = [&random](unsigned below_us) { ::usleep(static_cast<useconds_t>(random() % below_us)); };
     some_time(20'000);
     for (int i = 0; bother == Bother::stop && i < 4; ++i) {
