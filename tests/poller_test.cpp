@@ -38,6 +38,10 @@ TEST_F(Poller, AnAwakePollerNeedsOnlyTheTail) {
     EXPECT_TRUE(io.poll().empty());
     EXPECT_EQ(kernel.ring().finish(entries), 3);
     EXPECT_EQ(io.poll().size(), 3U);
+    ASSERT_TRUE(io.nop(3));
+    EXPECT_TRUE(io.poll().empty());
+    EXPECT_EQ(kernel.ring().finish(entries), 1);
+    EXPECT_EQ(io.park().size(), 1U) << "what has completed is not waited for";
     EXPECT_EQ(trace.take(), "");
     EXPECT_EQ(io.counters().enters, 0U);
     EXPECT_EQ(io.counters().sqpoll_wakeups, 0U);
