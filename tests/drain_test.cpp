@@ -5,7 +5,6 @@
 // no memory of the caller's is exit_test.cpp's.
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "child.hpp"
 #include "support.hpp"
 #include "trace.hpp"
 #include "user_kernel.hpp"
@@ -480,32 +480,27 @@ TEST_F(Drain, DoesNotMindThatAnIdleRingCannotBeUnregistered) {
 
 TEST_F(Drain, InAForkedChildTouchesNothingButItsOwnPage) {
     begin(1);
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const std::string calls = let_go();
-        ::_exit(calls == gone ? 0 : 1);
-    }
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0);
+    in_child_alone([this] { EXPECT_EQ(let_go(), gone); });
     ring().post(0);
     EXPECT_EQ(let_go(), ordinary);
 }
 
 TEST_F(Drain, InAForkedChildNoCallReachesTheKernel) {
     begin(1);
-    const pid_t child = ::fork();
-    if (child == 0) {
+    in_child_alone([this] {
         std::byte byte{};
-        const bool queued = io->nop(1) || io->read(0, {&byte, 1}, 0, 1) || io->open("/", {}, 1) || io->close(0, 1);
-        const bool told = io->poll().error().code() == ESTALE && io->park().error().code() == ESTALE &&
-                          io->park(1s).error().code() == ESTALE && io->park(0s).error().code() == ESTALE &&
-                          io->set_file(FileSlot(0), 0).error().code() == ESTALE;
-        ::_exit(!queued && told && trace.take().empty() && io->counters().queue_full == 0 ? 0 : 1);
-    }
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0);
+        EXPECT_FALSE(io->nop(1));
+        EXPECT_FALSE(io->read(0, {&byte, 1}, 0, 1));
+        EXPECT_FALSE(io->open("/", {}, 1));
+        EXPECT_FALSE(io->close(0, 1));
+        EXPECT_EQ(io->poll().error().code(), ESTALE);
+        EXPECT_EQ(io->park().error().code(), ESTALE);
+        EXPECT_EQ(io->park(1s).error().code(), ESTALE);
+        EXPECT_EQ(io->park(0s).error().code(), ESTALE);
+        EXPECT_EQ(io->set_file(FileSlot(0), 0).error().code(), ESTALE);
+        EXPECT_EQ(trace.take(), "");
+        EXPECT_EQ(io->counters().queue_full, 0U);
+    });
     ring().post(0);
 }
 

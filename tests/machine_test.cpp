@@ -2,7 +2,6 @@
 //
 // What takes the whole machine for a moment: the sysctls that switch io_uring off and that reserve huge pages. These run
 // alone (see meson.build), put back what they found, and need root; without it they are skipped, and say so.
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "child.hpp"
 #include "support.hpp"
 
 namespace squall {
@@ -60,19 +60,14 @@ TEST(Machine, SaysWhenIoUringIsSwitchedOffForTheUnprivileged) {
     const Sysctl off(disabled, 1);
     if (!off) GTEST_SKIP() << "kernel.io_uring_disabled cannot be set here (6.6, root)";
     EXPECT_TRUE(Io::create()) << "root may";
-    const pid_t child = ::fork();
-    if (child == 0) {
-        if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
+    in_child_alone([] {
+        become_nobody();
         const auto io = Io::create();
-        ::_exit(!io && io.error().code() == EPERM &&
-                        io.error().message().find("io_uring_disabled=1") != std::string::npos &&
-                        io.error().message().find("io_uring_group") != std::string::npos
-                    ? 0
-                    : 1);
-    }
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0);
+        ASSERT_FALSE(io);
+        EXPECT_EQ(io.error().code(), EPERM);
+        EXPECT_TRUE(contains(io.error().message(), "io_uring_disabled=1")) << io.error().message();
+        EXPECT_TRUE(contains(io.error().message(), "io_uring_group")) << io.error().message();
+    });
 }
 
 TEST(Machine, LeavesTheRingsThatAreThereWhenIoUringIsSwitchedOff) {

@@ -4,7 +4,6 @@
 // the machine says of its pages is read. The files of /proc and /sys are the test's own; real pages are arena_test.cpp's.
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +13,7 @@
 #include <map>
 
 #include "arena_control.hpp"
+#include "child.hpp"
 #include "support.hpp"
 #include "trace.hpp"
 
@@ -343,16 +343,14 @@ TEST_F(ArenaPages, ReadsTheSameWithDescriptor0) {
 TEST_F(ArenaPages, InAForkedChildItsEndAsksNothingOfTheKernel) {
     make({.count = 4, .pages = Pages::base});
     FixedBuffer lease = *arena->acquire();
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const bool empty = !arena->acquire() && !arena->contains(lease.bytes()) && arena->memory().empty();
+    in_child_alone([&] {
+        EXPECT_FALSE(arena->acquire());
+        EXPECT_FALSE(arena->contains(lease.bytes()));
+        EXPECT_TRUE(arena->memory().empty());
         lease.reset();
         arena.reset();
-        ::_exit(empty && trace.take().empty() ? 0 : 1);
-    }
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0);
+        EXPECT_EQ(trace.take(), "");
+    });
     lease.reset();
 }
 

@@ -4,11 +4,9 @@
 // made a ring or submitted to it and have ended, exec and exit with operations in flight. Each rule by itself is
 // invariants_test.cpp's (I8, I10), and the end of an Io is exit_test.cpp's.
 #include <fcntl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <set>
 #include <thread>
@@ -29,19 +27,6 @@ protected:
 };
 INSTANTIATE_TEST_SUITE_P(Modes, ProcessesTest, testing::ValuesIn(every_kind),
                          [](const auto& test) { return name_of(test.param); });
-
-// The exit status of `child`, which must come soon.
-int status_of(pid_t child) {
-    int status = -1;
-    for (int tries = 0; tries < 3000; ++tries) {
-        if (::waitpid(child, &status, WNOHANG) == child) return status;
-        std::this_thread::sleep_for(10ms);
-    }
-    ADD_FAILURE() << "the child hangs";
-    ::kill(child, SIGKILL);
-    ::waitpid(child, &status, 0);
-    return status;
-}
 
 // --- fork -----------------------------------------------------------------------------------------------------------
 

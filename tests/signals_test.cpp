@@ -17,6 +17,7 @@
 #include <cstring>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "blocks.hpp"
 #include "child.hpp"
@@ -152,30 +153,26 @@ public:
     Parked(const Parked&) = delete;
     Parked& operator=(const Parked&) = delete;
 
-    void stop_and_go_on(std::chrono::microseconds stopped, bool fed_meanwhile = false) {
+    // Returns once it is seen to be stopped.
+    void stop() {
         ASSERT_GT(child_, 0);  // -1 would be every process
         ASSERT_EQ(::kill(child_, SIGSTOP), 0);
         int status = 0;
         ASSERT_EQ(::waitpid(child_, &status, WUNTRACED), child_);
         ASSERT_TRUE(WIFSTOPPED(status)) << "it ended with status " << status;
-        if (fed_meanwhile) feed();
-        std::this_thread::sleep_for(stopped);
+    }
+    void go_on() {
+        ASSERT_GT(child_, 0);
         ASSERT_EQ(::kill(child_, SIGCONT), 0);
+    }
+    void stop_and_go_on(std::chrono::microseconds stopped) {
+        stop();
+        std::this_thread::sleep_for(stopped);
+        go_on();
     }
     void feed() { ASSERT_EQ(::write(pipe_.write_end, "x", 1), 1); }
     // Waits for its end, for a while.
-    int status() {
-        int status = -1;
-        for (int tries = 0; tries < 3000; ++tries) {
-            if (::waitpid(child_, &status, WNOHANG) == child_) {
-                child_ = -1;
-                return status;
-            }
-            std::this_thread::sleep_for(10ms);
-        }
-        ADD_FAILURE() << "it hangs";
-        return -1;
-    }
+    int status() { return status_of(std::exchange(child_, -1)); }
 
 private:
     Pipe pipe_;
@@ -201,7 +198,10 @@ TEST_P(SignalsTest, AParkGoesOnOverEveryStopOfTheProcess) {
 TEST_P(SignalsTest, WhatCompletedWhileTheProcessWasStoppedIsDeliveredOnce) {
     for (int round = 0; round < 10; ++round) {
         Parked parked(GetParam(), one_completion);
-        parked.stop_and_go_on(6ms, true);
+        parked.stop();
+        parked.feed();
+        std::this_thread::sleep_for(6ms);
+        parked.go_on();
         EXPECT_EQ(parked.status(), 0);
     }
 }

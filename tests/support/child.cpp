@@ -36,6 +36,18 @@ pid_t fork_or_abort() {
     return child;
 }
 
+int status_of(pid_t child) {
+    int status = -1;
+    for (int tries = 0; tries < 3000; ++tries) {
+        if (::waitpid(child, &status, WNOHANG) == child) return status;
+        ::usleep(10'000);
+    }
+    ADD_FAILURE() << "the child hangs";
+    ::kill(child, SIGKILL);
+    ::waitpid(child, &status, 0);
+    return status;
+}
+
 std::string in_child(const std::function<std::string()>& body, std::chrono::milliseconds patience) {
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);

@@ -17,6 +17,8 @@ namespace squall::test {
 
 // fork(2), or this process ends with a line: whoever went on would wait for, or kill, process -1, which is all of them.
 pid_t fork_or_abort();
+// The status that waitpid(2) gives of `child`, which ends within half a minute: else it is killed, and the test fails.
+int status_of(pid_t child);
 
 // Runs `body` in a child process, which may restrict itself as it likes, and returns what it returned. Fails the test when
 // a check in the child failed, and when it hangs for longer than `patience`: then it is killed. It is also killed when this

@@ -33,7 +33,7 @@ int run(const std::vector<const char*>& words) {
     std::vector<char*> arguments;
     for (const char* const word : words) arguments.push_back(const_cast<char*>(word));
     arguments.push_back(nullptr);
-    const pid_t child = ::fork();
+    const pid_t child = fork_or_abort();
     if (child == 0) {
         const int nowhere = ::open("/dev/null", O_RDWR);
         for (const int fd : {0, 1, 2}) ::dup2(nowhere, fd);
@@ -128,7 +128,7 @@ void Disk::find_an_error() {
 
 Frozen::Frozen(const Disk& disk) {
     const Pipe ready;
-    helper_ = ::fork();
+    helper_ = fork_or_abort();
     if (helper_ == 0) {
         ::close(hold_.write_end);
         const int root = ::open(disk.mount_point().c_str(), O_RDONLY | O_CLOEXEC);
