@@ -2,7 +2,7 @@
 //
 // Processes and threads that come and go in the middle of I/O that is checked byte for byte: fork after fork, threads that
 // made a ring or submitted to it and have ended, exec and exit with operations in flight. Each rule by itself is
-// invariants_test.cpp's (I8, I10), and the end of an Io is exit_test.cpp's.
+// threads_test.cpp's (I8) or forks_test.cpp's (I10), and the end of an Io is exit_test.cpp's.
 #include <fcntl.h>
 #include <unistd.h>
 

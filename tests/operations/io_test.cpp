@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What every operation does on real files, in every mode, with and without an arena. What is promised under stress and
-// when things go wrong is invariants_test.cpp's and refusal_test.cpp's.
+// when things go wrong is in invariants/ and refusal_test.cpp.
 #include "squall/io.hpp"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Driving a ring, enter by enter: with which arguments poll() goes to the kernel, what it makes of each of its answers, and
-// when it does not go there at all. The kernel is user_kernel.hpp's; what comes of it on a real one is invariants_test.cpp's,
+// when it does not go there at all. The kernel is user_kernel.hpp's; what comes of it on a real one is in invariants/,
 // how a poller is driven is poller_test.cpp's, and park() is park_test.cpp's.
 #include <algorithm>
 #include <cerrno>

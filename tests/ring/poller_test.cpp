@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Driving a ring whose SQPOLL thread takes the submissions: what it is shown and when it is woken. Here nobody polls but
-// the test itself, through user_kernel.hpp; real pollers are in invariants_test.cpp.
+// the test itself, through user_kernel.hpp; real pollers are in invariants/.
 #include <cerrno>
 
 #include "support.hpp"
