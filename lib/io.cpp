@@ -84,21 +84,10 @@ Result<Io> Io::create(const IoOptions& options) {
     return Io(*ring);
 }
 
-bool Io::open(const char* path, const OpenOptions& options, Token token) noexcept {
-    return open(path, options, 0, O_CLOEXEC, token);
-}
-
-bool Io::open(const char* path, const OpenOptions& options, FileSlot slot, Token token) noexcept {
-    if (!ring_->may_change(slot)) return false;
-    // No descriptor, so nothing for an exec to close: the kernel refuses O_CLOEXEC with a slot.
-    return open(path, options, slot.place() + 1, 0, token);
-}
-
-bool Io::open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags,
-              Token token) noexcept {
-    const abi::Word op_fd = about(abi::Op::openat, AT_FDCWD);
-    if (!ring_->has_room(op_fd)) return false;
+bool Io::finish_open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags) noexcept {
     const bool writes = options.write || options.append;
+    static_assert(working_directory == AT_FDCWD && close_on_exec == O_CLOEXEC);
+    const std::uint64_t kept = keep(ring_->path_slot(0), path);
     int flags = more_flags;
     flags |= writes ? (options.read ? O_RDWR : O_WRONLY) : O_RDONLY;
     if (options.create || options.create_new) flags |= O_CREAT;
@@ -110,49 +99,31 @@ bool Io::open(const char* path, const OpenOptions& options, std::uint32_t file_i
     // Linux would truncate a file that is opened for reading only. An openat with a buffer index is refused with
     // EINVAL, so that the refusal is a completion like every other.
     const std::uint16_t refused = options.truncate && !writes ? 1 : 0;
-    return queue(op_fd,
-                 {.addr = keep(ring_->path_slot(0), path),
-                  .len = options.mode,
-                  .op_flags = static_cast<std::uint32_t>(flags),
-                  .buf_index = refused,
-                  .file_index = file_index},
-                 token);
-}
-
-bool Io::close(FileSlot slot, Token token) noexcept {
-    if (!ring_->may_change(slot)) return false;
-    return queue(about(abi::Op::close, 0), {.file_index = slot.place() + 1}, token);
+    return finish({.addr = kept,
+                   .len = options.mode,
+                   .op_flags = static_cast<std::uint32_t>(flags),
+                   .buf_index = refused,
+                   .file_index = file_index});
 }
 
 Result<void> Io::set_file(FileSlot slot, int fd) { return ring_->set_file(slot, fd); }
 
-bool Io::statx(int fd, struct ::statx& out, Token token, unsigned mask) noexcept {
+bool Io::finish_statx(struct ::statx& out, unsigned mask) noexcept {
     static constexpr char empty_path[] = "";  // with AT_EMPTY_PATH: the file that fd is
-    return queue(about(abi::Op::statx, fd),
-                 {.off = address(&out), .addr = address(empty_path), .len = mask, .op_flags = AT_EMPTY_PATH}, token);
+    return finish({.off = address(&out), .addr = address(empty_path), .len = mask, .op_flags = AT_EMPTY_PATH});
 }
 
-bool Io::statx(const char* path, struct ::statx& out, Token token, unsigned mask) noexcept {
-    const abi::Word op_fd = about(abi::Op::statx, AT_FDCWD);
-    if (!ring_->has_room(op_fd)) return false;
-    return queue(op_fd, {.off = address(&out), .addr = keep(ring_->path_slot(0), path), .len = mask}, token);
+bool Io::finish_statx(const char* path, struct ::statx& out, unsigned mask) noexcept {
+    return finish({.off = address(&out), .addr = keep(ring_->path_slot(0), path), .len = mask});
 }
 
-bool Io::rename(const char* from, const char* to, Token token) noexcept {
-    const abi::Word op_fd = about(abi::Op::renameat, AT_FDCWD);
-    if (!ring_->has_room(op_fd)) return false;
-    return queue(op_fd,
-                 {.off = keep(ring_->path_slot(1), to),
-                  .addr = keep(ring_->path_slot(0), from),
-                  .len = static_cast<std::uint32_t>(AT_FDCWD)},
-                 token);
+bool Io::finish_rename(const char* from, const char* to) noexcept {
+    return finish({.off = keep(ring_->path_slot(1), to),
+                   .addr = keep(ring_->path_slot(0), from),
+                   .len = static_cast<std::uint32_t>(working_directory)});
 }
 
-bool Io::unlink(const char* path, Token token) noexcept {
-    const abi::Word op_fd = about(abi::Op::unlinkat, AT_FDCWD);
-    if (!ring_->has_room(op_fd)) return false;
-    return queue(op_fd, {.addr = keep(ring_->path_slot(0), path)}, token);
-}
+bool Io::finish_unlink(const char* path) noexcept { return finish({.addr = keep(ring_->path_slot(0), path)}); }
 
 Result<std::vector<std::string>> Io::list_dir(const char* path) const {
     const std::string doing = "list_dir(" + quoted(path) + ")";

@@ -116,7 +116,7 @@ Result<Ring*> Pair::create(const IoOptions& options) {
     ring.features_.polled_setup_flags = (*polled)->features_.setup_flags;
     ring.features_.polling =
         (ring.features_.polled_setup_flags & abi::setup_hybrid_iopoll) != 0 ? Polling::hybrid : Polling::busy;
-    ring.sampler_.options = options.sampling;
+    ring.make_front(options);
     return front;
 }
 
@@ -195,6 +195,31 @@ void Pair::settle() noexcept {
     companion_.push();
 }
 
+std::optional<Token> Pair::withdraw() noexcept {
+    settle();
+    std::uint32_t number = 0;
+    const abi::SqeWords* sqe = nullptr;
+    if (companion_.sq_.take_back(companion_.counters_.submitted, companion_.sqpoll_)) {
+        sqe = &companion_.sq_.queued(--companion_.counters_.submitted);
+        number = static_cast<std::uint32_t>(sqe->user_data);
+    } else if (polled_.sq_.take_back(polled_.counters_.submitted, polled_.sqpoll_)) {
+        number = polled_.sq_array_[static_cast<std::uint32_t>(--polled_.counters_.submitted) & (total_ - 1)];
+        sqe = &polled_.sq_.at(number);
+    } else if (refused_count_ > 0) {
+        number = refused_[--refused_count_];
+        sqe = &polled_.sq_.at(number);
+    } else {
+        return std::nullopt;
+    }
+    Record& record = records_[number];
+    if (record.role == Record::Role::transfer || record.role == Record::Role::refused)
+        --slots_[record.place - 1].transfers;
+    front_.uncount(*sqe);
+    --front_.counters_.submitted;
+    retire(number);
+    return record.token;
+}
+
 // --- Completing -------------------------------------------------------------------------------------------------------
 
 void Pair::absorb(Ring& ring) noexcept {
@@ -214,6 +239,10 @@ void Pair::deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags) 
     const std::uint32_t tail = tail_;  // only we store it
     completions_[tail & (total_ - 1)] = {records_[number].token, res, flags};
     tail_ = tail + 1;  // the front's CQ is read by this thread alone
+    retire(number);
+}
+
+void Pair::retire(std::uint32_t number) noexcept {
     records_[number].role = Record::Role::none;
     free_[free_count_++] = number;
 }
@@ -288,6 +317,7 @@ int Pair::drive() noexcept {
         const int second = companion_.enter_once(Ring::Offer::everything, 0, nullptr);
         if (second != 0 && goes_on(code)) code = second;
     }
+    companion_.run_task_work_left();
     harvest();
     // What was just sent again may as well be submitted now.
     if (code == 0 && companion_.wants_kernel()) {

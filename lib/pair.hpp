@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "squall/ring.hpp"
 
@@ -35,6 +36,9 @@ public:
     void settle() noexcept;
     int poll() noexcept;
     int park(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+
+    // Takes back an operation that neither ring's kernel side has, which is then in flight no more.
+    std::optional<Token> withdraw() noexcept;
 
     // Whether the slot may be opened into or closed: not while a polled transfer on it may have to be sent again.
     bool may_change(FileSlot slot) noexcept;
@@ -73,6 +77,7 @@ private:
     void harvest_companion() noexcept;
     void send_again() noexcept;
     void deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags) noexcept;
+    void retire(std::uint32_t number) noexcept;
     std::int32_t put_into_slot(std::uint32_t place, int fd) noexcept;
     void absorb(Ring& ring) noexcept;
     [[nodiscard]] bool polls(abi::Word op_fd) const noexcept;

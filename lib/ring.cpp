@@ -36,13 +36,39 @@ std::uint64_t thread_number() noexcept {
 // Answers of io_uring_enter after which the same is simply done again.
 bool nothing_lost(int code) noexcept { return code == EINTR || code == EAGAIN || code == EBUSY; }
 
+// What an enter that wakes an SQPOLL thread is given as its number of SQEs. The kernel only hands the number back; at 0 Linux
+// 5.12 and 5.13 would answer EOWNERDEAD where all is well, and so it means that the thread has ended, everywhere.
+constexpr std::uint32_t wake_for = 1;
+
+// IO_LOCAL_TW_DEFAULT_MAX (6.13).
+constexpr std::uint32_t task_work_max = 20;
+
+// The ring with IoOptions::checks whose failure was the last on this thread, while nobody has looked at that. By thread and
+// not by ring, since one of the failures is to be called on a thread that may change nothing of the ring.
+constinit thread_local const Ring* failed_unseen = nullptr;
+
 }  // namespace
+
+void failure_seen() noexcept { failed_unseen = nullptr; }
+
+// A failure that is about to be handed out.
+int Ring::report(int code) noexcept {
+    if (!checks_ || code == 0) return code;
+    SQUALL_ASSERT(failed_unseen != this,
+                  "poll() or park() fails again, with errno %d, and nobody has looked at the failure before, with "
+                  "Completions::failed(): this loop may never end",
+                  code);
+    failed_unseen = this;
+    return code;
+}
 
 // --- Entering the kernel --------------------------------------------------------------------------------------------
 
 // I2: room for one more operation only while the CQ can hold its completion beside all that are owed or being read.
 bool Ring::make_room(abi::Word op_fd) noexcept {
     if (state_ == State::wiped) return false;  // I10
+    // Counted nowhere: the counters are the owner's.
+    if (checks_ && foreign()) return false;
     if (pair_) {
         if (!pair_->make_room(op_fd)) return false;
         if (sampler_.wants(counters_.submitted)) sampler_.take(abi::op_of(op_fd), counters_.submitted);
@@ -52,6 +78,8 @@ bool Ring::make_room(abi::Word op_fd) noexcept {
     std::uint64_t room = promised < cq_.entries() ? cq_.entries() - promised : 0;
     // Up to the next one that is to be sampled, so that queueing comes by here for it.
     room = std::min(room, sampler_.room(counters_.submitted));
+    // One at a time, so that each comes by here.
+    if (checks_) room = std::min<std::uint64_t>(room, 1);
     if (!sq_.widen(counters_.submitted, static_cast<std::uint32_t>(room))) {
         ++counters_.queue_full;
         return false;
@@ -102,9 +130,10 @@ int Ring::bind() noexcept {
     if (const int code = enable(); code != 0) return code;
     bound_ = true;
     enter_fd_ = fd_;
+    if (!features_.io_wait) enter_flags_ |= abi::enter_no_iowait;
     // The completions of such a ring are found only by an enter that asks for them.
     if ((features_.setup_flags & (abi::setup_iopoll | abi::setup_sqpoll)) == abi::setup_iopoll)
-        enter_flags_ = abi::enter_getevents;
+        enter_flags_ |= abi::enter_getevents;
     if (features_.mode == Mode::plain) return 0;  // free to go to another thread, so nothing may be tied to this one
     owner_ = thread_number();
     owner_tid_ = sys::gettid();
@@ -129,20 +158,20 @@ int Ring::bind() noexcept {
 //   EBUSY       before 5.19: the CQ had overflowed; entering with GETEVENTS flushed it. As EAGAIN.
 //   ETIME       the timeout passed. Not an error: there is just nothing to hand out.
 //   EEXIST      another thread is the submitter. Reported; may_enter() sees to it that the kernel is not asked.
-//   EOWNERDEAD  the SQPOLL thread is gone. Reported.
+//   EOWNERDEAD  the SQPOLL thread has ended. Reported. (Not so on 5.12 and 5.13 where nothing is submitted: see wake_for.)
 //   else        a seccomp filter (EPERM, ENOSYS), a closed fd (EBADF), a bug. Reported, and everything stays queued.
-[[gnu::always_inline]] inline int Ring::enter(Offer offer, std::uint32_t min_complete,
-                                              const abi::Timespec* timeout) noexcept {
+[[gnu::always_inline]] inline int Ring::enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout,
+                                              std::uint32_t hints) noexcept {
     // By a function of its own, so that the other modes have no value of theirs to keep over the call.
     if (sqpoll_) [[unlikely]]
-        return enter_beside_poller(min_complete, timeout);
+        return enter_beside_poller(min_complete, timeout, hints);
     const std::uint64_t tail = counters_.submitted;
     std::uint32_t to_submit = 0;
     if (offer == Offer::everything) {
         sq_.publish(tail);
         to_submit = sq_.unconsumed(tail);
     }
-    const std::uint32_t flags = enter_flags_ | getevents_if_needed(min_complete);
+    const std::uint32_t flags = enter_flags_ | getevents_if_needed(hints, min_complete);
     if (to_submit == 0) [[unlikely]]
         if ((flags & abi::enter_getevents) == 0) return 0;
     const int answer = call_kernel(to_submit, min_complete, flags, timeout);
@@ -151,30 +180,34 @@ int Ring::bind() noexcept {
 }
 
 // The same for Mode::sqpoll.
-int Ring::enter_beside_poller(std::uint32_t min_complete, const abi::Timespec* timeout) noexcept {
+int Ring::enter_beside_poller(std::uint32_t min_complete, const abi::Timespec* timeout, std::uint32_t hints) noexcept {
     const std::uint64_t tail = counters_.submitted;
     std::uint32_t flags = enter_flags_;
+    std::uint32_t to_submit = 0;
     if (sq_.unflushed(tail)) {
         if (sq_.publish_and_check_sleep(tail)) {
             ++counters_.sqpoll_wakeups;
             flags |= abi::enter_sq_wakeup;
+            to_submit = wake_for;
         } else {
             sq_.note_published(tail);
         }
     }
-    flags |= getevents_if_needed(min_complete);
+    flags |= getevents_if_needed(hints, min_complete);
     // Awake: the published tail was all it needed.
     if ((flags & (abi::enter_getevents | abi::enter_sq_wakeup)) == 0) return 0;
-    const int answer = call_kernel(0, min_complete, flags, timeout);
+    const int answer = call_kernel(to_submit, min_complete, flags, timeout);
     // After any failure the next enter looks again whether the poller sleeps: to ask once too often costs little.
     if ((flags & abi::enter_sq_wakeup) != 0 && answer >= 0) sq_.note_published(tail);
     return answer >= 0 ? 0 : note_failure(-answer);
 }
 
+// Why an enter would have to ask for events.
+inline std::uint32_t Ring::hints() const noexcept { return sq_.flags() & (abi::sq_cq_overflow | abi::sq_taskrun); }
+
 // Task work is run, and an overflow flushed, only by an enter that asks for events, even when it submits: else a loop
 // that always has something to submit would never see what the device has finished.
-inline std::uint32_t Ring::getevents_if_needed(std::uint32_t min_complete) noexcept {
-    const std::uint32_t hints = sq_.flags() & (abi::sq_cq_overflow | abi::sq_taskrun);
+inline std::uint32_t Ring::getevents_if_needed(std::uint32_t hints, std::uint32_t min_complete) noexcept {
     if (hints == 0) return min_complete > 0 ? abi::enter_getevents : 0;
     if ((hints & abi::sq_cq_overflow) != 0) [[unlikely]]
         ++counters_.overflow_flushes;
@@ -195,23 +228,54 @@ int Ring::note_failure(int code) noexcept {
 }
 
 int Ring::enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept {
-    return enter(offer, min_complete, timeout);
+    return enter(offer, min_complete, timeout, hints());
 }
 
 int Ring::poll_slowly() noexcept {
     if (const int code = may_enter(); code != 0) [[unlikely]]
-        return code;
-    const int code = enter(Offer::everything, 0, nullptr);
-    if (code == 0) [[likely]]
-        return 0;
-    return nothing_lost(code) || code == ETIME ? 0 : code;
+        return report(code);
+    const std::uint32_t flagged = hints();
+    if (flagged != 0) [[unlikely]]
+        return poll_flagged(flagged);
+    const int code = enter(Offer::everything, 0, nullptr, 0);
+    return code == 0 ? 0 : outcome(code);
+}
+
+// The same where the kernel has flagged work: what has finished by now is to be handed out by this call.
+int Ring::poll_flagged(std::uint32_t flagged) noexcept {
+    const int code = enter(Offer::everything, 0, nullptr, flagged);
+    run_task_work_left();
+    return code == 0 ? 0 : outcome(code);
+}
+
+// What a poll() reports of an enter that failed.
+int Ring::outcome(int code) noexcept { return nothing_lost(code) || code == ETIME ? 0 : report(code); }
+
+// Mode::deferred: an enter that waits for few runs task_work_max items of the task work that posts completions, and leaves
+// the flag up where there are more. What has finished is to be handed out by this call, so it is entered again for as long
+// as each enter brings as many; what has only just finished is for the next call (I5).
+void Ring::run_task_work_left() noexcept {
+    std::uint32_t brought = cq_.ready();
+    while (brought >= task_work_max && (sq_.flags() & abi::sq_taskrun) != 0) {
+        const std::uint32_t before = cq_.ready();
+        if (enter_once(Offer::nothing, 0, nullptr) != 0) return;
+        brought = cq_.ready() - before;
+    }
 }
 
 int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (timeout && timeout->count() <= 0) return wants_kernel() ? poll_slowly() : 0;
+    if (const int code = wait(at_least, timeout); code != 0) [[unlikely]]
+        return report(code);
+    return 0;
+}
+
+// 0, or the errno that is reported.
+[[gnu::always_inline]] inline int Ring::wait(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     // The kernel would take completions that are still being read for new ones, and not wait.
     cq_.must_not_be_lent();
-    if (in_flight() == 0) {
+    const std::uint64_t flying = in_flight();
+    if (flying == 0) {
         if (!timeout || at_least == 0) return foreign() ? EEXIST : 0;
         // Nothing was ever submitted: the ring belongs to no thread yet, and waiting on it would make it this one's (I8).
         if (!bound_) return sleep_out(*timeout), 0;
@@ -220,22 +284,26 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
     const auto started = timeout ? monotonic_now() : std::chrono::nanoseconds(0);
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
     // With nothing in flight it is the time that is waited for.
-    const auto wanted =
-        static_cast<std::uint32_t>(in_flight() == 0 ? 1 : std::min<std::uint64_t>(at_least, in_flight()));
+    const auto wanted = static_cast<std::uint32_t>(flying == 0 ? 1 : std::min<std::uint64_t>(at_least, flying));
     for (;;) {
         const abi::Timespec ts = timeout ? to_timespec(left) : abi::Timespec{};
-        int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr);
+        int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr, hints());
         if (code == EAGAIN || code == EBUSY) {
             if (cq_.ready() >= wanted) return 0;
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
             // and wait for what the kernel already has, if it has something that is not done.
             const std::uint64_t consumed = in_flight() - sq_.unconsumed(counters_.submitted);
             if (consumed == cq_.ready()) return code;
-            code = enter(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),
-                         timeout ? &ts : nullptr);
+            code = enter_once(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),
+                              timeout ? &ts : nullptr);
         }
         if (code != 0 && !nothing_lost(code)) return code == ETIME ? 0 : code;
-        if (cq_.ready() >= wanted) return 0;
+        const std::uint32_t ready = cq_.ready();
+        if (ready >= wanted) {
+            if (ready >= task_work_max) [[unlikely]]
+                run_task_work_left();
+            return 0;
+        }
         if (timeout) {
             left = *timeout - (monotonic_now() - started);
             if (left.count() <= 0) return 0;
@@ -243,28 +311,74 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
     }
 }
 
-// --- Watched: the inline calls come here in a forked child, while a sample is on its way, and in front of a pair ------
+// --- Watched: the inline calls come here in a forked child, while a sample is on its way, in front of a pair, and with
+// IoOptions::checks
 //
-// They return an errno and not a Completions, which the inline calls would else have to keep in memory, always.
+// They return an errno and not a Completions, which the inline calls would else have to keep in memory, always; a negative
+// one where nothing is to be handed out either.
+
+// What has completed is the owner's to take: not a forked child's nor, where that is checked, another thread's.
+int Ring::turned_away() noexcept {
+    if (state_ == State::wiped) return ESTALE;  // I10
+    return checks_ && foreign() ? report(EEXIST) : 0;
+}
 
 int Ring::poll_watched() noexcept {
-    if (state_ == State::wiped) return ESTALE;  // I10
+    if (const int code = turned_away(); code != 0) return -code;
     give_sample();
-    const int code = pair_ ? pair_->poll() : wants_kernel() ? poll_slowly() : 0;
+    const int code = pair_ ? report(pair_->poll()) : wants_kernel() ? poll_slowly() : 0;
     find_sample();
     return code;
 }
 
 int Ring::park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
-    if (state_ == State::wiped) return ESTALE;  // I10
+    if (const int code = turned_away(); code != 0) return -code;
     give_sample();
     int code = 0;
     if (pair_)
-        code = pair_->park(at_least, timeout);
+        code = report(pair_->park(at_least, timeout));
     else if (wants_kernel() || cq_.ready() < at_least)
         code = park_slowly(at_least, timeout);
     find_sample();
     return code;
+}
+
+std::optional<Token> Ring::withdraw() noexcept {
+    if (state_ == State::wiped || foreign()) return std::nullopt;
+    const auto token = pair_ ? pair_->withdraw() : take_back();
+    if (!token) return token;
+    ++counters_.withdrawn;
+    // A sample that was taken back is none, and the next operation is one in its place. A pair has given it its token.
+    const bool sampled = pair_ ? sampler_.sample.token == *token : sampler_.place == counters_.submitted;
+    if (sampled && sampler_.phase == Sampler::Phase::queued) {
+        sampler_.phase = Sampler::Phase::idle;
+        sampler_.due = counters_.submitted;
+        if (!pair_) state_ = usual();
+    }
+    return token;
+}
+
+// The same without a pair.
+std::optional<Token> Ring::take_back() noexcept {
+    if (!sq_.take_back(counters_.submitted, sqpoll_)) return std::nullopt;
+    const abi::SqeWords& sqe = sq_.queued(--counters_.submitted);
+    uncount(sqe);
+    return static_cast<Token>(sqe.user_data);
+}
+
+void Ring::uncount(const abi::SqeWords& sqe) noexcept {
+    switch (abi::op_of(sqe.op_fd)) {
+        case abi::Op::read:
+        case abi::Op::write:
+            --counters_.unregistered;
+            break;
+        case abi::Op::read_fixed:
+        case abi::Op::write_fixed:
+            --counters_.fixed;
+            break;
+        default:
+            break;
+    }
 }
 
 // What was taken when it was queued has its token by now, and is about to be submitted.
@@ -283,7 +397,7 @@ void Ring::find_sample() noexcept {
     if (!found) return;
     sampler_.finish(found->res);
     if (pair_) return;
-    state_ = State::ordinary;
+    state_ = usual();
     sq_.hold();  // the next operation that is queued looks when the next sample is due
 }
 
@@ -307,11 +421,15 @@ int Ring::update_file(std::uint32_t place, int fd) noexcept {
     return sys::io_uring_register(fd_, abi::register_files_update, &update, 1);
 }
 
-bool Ring::may_change_slowly(FileSlot slot) noexcept { return !pair_ || pair_->may_change(slot); }
+bool Ring::may_change_slowly(FileSlot slot) noexcept {
+    if (checks_ && foreign()) return false;
+    return !pair_ || pair_->may_change(slot);
+}
 
 // --- Letting go (I3) ------------------------------------------------------------------------------------------------
 
 void Ring::destroy(Ring* ring) noexcept {
+    if (failed_unseen == ring) failed_unseen = nullptr;
     // In a child of fork() the ring's memory was never mapped, its addresses may be something else's by now, and so may
     // its descriptors' numbers: nothing of it is touched.
     if (ring->state_ != State::wiped) {
@@ -352,7 +470,8 @@ void Ring::drain() noexcept {
         return;
     }
     // What the poller was shown it must consume, also when an attempt to wake it for that had failed.
-    if (sqpoll_ && owed() != 0) sys::io_uring_enter(enter_fd_, 0, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr, 0);
+    if (sqpoll_ && owed() != 0)
+        sys::io_uring_enter(enter_fd_, wake_for, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr, 0);
     std::uint64_t end = counters_.submitted - dropped;
     int fruitless = 0;
     for (bool by_operation = false; owed() != 0;) {
@@ -375,7 +494,7 @@ void Ring::drain() noexcept {
         if (by_operation && !cancel_by_operation(end)) return close_and_wait();
         // A short wait, so that what was started while the kernel looked for it is cancelled the next time round.
         constexpr abi::Timespec a_moment{0, 10'000'000};
-        const int code = enter(Offer::nothing, 1, &a_moment);
+        const int code = enter_once(Offer::nothing, 1, &a_moment);
         if (code != 0 && code != ETIME && !nothing_lost(code)) return close_and_wait();
     }
 }
@@ -394,7 +513,7 @@ bool Ring::cancel_by_operation(std::uint64_t& end) noexcept {
         ++counters_.submitted;
         sq_.note_published(counters_.submitted);  // lest what was dropped be shown to a poller after all
     }
-    const int answer = sqpoll_ ? call_kernel(0, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr)
+    const int answer = sqpoll_ ? call_kernel(wake_for, 0, enter_flags_ | abi::enter_sq_wakeup, nullptr)
                                : call_kernel(sq_.unconsumed(end), 0, enter_flags_, nullptr);
     return answer >= 0 || nothing_lost(-answer);
 }

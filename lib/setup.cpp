@@ -120,8 +120,20 @@ Result<Ring*> Ring::create(const IoOptions& options) {
     if (auto checked = check(options); !checked) return checked.error();
     if (options.polling != Polling::none) return Pair::create(options);
     auto ring = make(options, Role::alone, nullptr);
-    if (ring) (*ring)->sampler_.options = options.sampling;  // of a pair the front alone samples
+    if (ring) (*ring)->make_front(options);
     return ring;
+}
+
+// What is asked of the ring that Io sees, and not of those behind a pair.
+void Ring::make_front(const IoOptions& options) noexcept {
+    sampler_.options = options.sampling;
+#ifdef __OPTIMIZE__
+    constexpr bool checks_by_default = false;
+#else
+    constexpr bool checks_by_default = true;
+#endif
+    checks_ = features_.checks = options.checks.value_or(checks_by_default);
+    if (checks_) state_ = State::watched;
 }
 
 Result<Ring*> Ring::make(const IoOptions& options, Role role, const Ring* companion) {
@@ -187,6 +199,7 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
     features_.deferred_taskrun = (flags & abi::setup_defer_taskrun) != 0;
     features_.taskrun_flag = (flags & abi::setup_taskrun_flag) != 0;
     features_.no_sqarray = (flags & abi::setup_no_sqarray) != 0;
+    features_.io_wait = options.io_wait || (params.features & abi::feat_no_iowait) == 0;
     sqpoll_ = options.mode == Mode::sqpoll;
 
     for (const Feature& feature : required_features)

@@ -154,7 +154,9 @@ enum class Op : std::uint8_t {
     unlinkat = 36,      // 5.11
 };
 
-inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // in Sqe::flags: `fd` is a place in the file table
+// Sqe::flags.
+inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // `fd` is a place in the file table (5.1)
+inline constexpr std::uint8_t sqe_async = 1U << 4;       // straight to a worker thread (5.6)
 
 // The words of an SQE out of its members, which lie as the target has them. Two 32-bit members side by side:
 constexpr Word word(std::uint64_t first, std::uint64_t second, std::endian target = std::endian::native) noexcept {
@@ -198,12 +200,14 @@ inline constexpr std::uint32_t feat_submit_stable = 1U << 2;    // 5.5
 inline constexpr std::uint32_t feat_sqpoll_nonfixed = 1U << 7;  // 5.11
 inline constexpr std::uint32_t feat_ext_arg = 1U << 8;          // 5.11
 inline constexpr std::uint32_t feat_linked_file = 1U << 12;     // 5.18
+inline constexpr std::uint32_t feat_no_iowait = 1U << 17;       // 6.15
 
 // io_uring_enter flags.
 inline constexpr std::uint32_t enter_getevents = 1U << 0;
 inline constexpr std::uint32_t enter_sq_wakeup = 1U << 1;
 inline constexpr std::uint32_t enter_ext_arg = 1U << 3;          // 5.11
 inline constexpr std::uint32_t enter_registered_ring = 1U << 4;  // 5.18
+inline constexpr std::uint32_t enter_no_iowait = 1U << 7;        // 6.15
 
 // Bits of the SQ ring's flags word, written by the kernel.
 inline constexpr std::uint32_t sq_need_wakeup = 1U << 0;

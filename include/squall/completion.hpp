@@ -129,6 +129,8 @@ private:
 };
 
 SQUALL_API Error ring_error(int code);
+// Notes that the last failure of a ring on this thread was looked at (IoOptions::checks).
+SQUALL_API void failure_seen() noexcept;
 
 }  // namespace detail
 
@@ -205,13 +207,23 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
     [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
 
-    // The ring itself could not be driven: not an operation's failure, which is in its Completion. False when all is
-    // well. What was queued stays queued and in flight (I1), and the next poll() or park() tries again. By code():
+    // The ring itself could not be driven: not an operation's failure, which is in its Completion. What was queued stays
+    // queued and in flight (I1), the next poll() or park() tries again, and Io::withdraw() takes it back. Look at it in each
+    // loop that waits for something: only EAGAIN passes by itself, and a loop that goes on after one of the others never
+    // ends. One comparison; IoOptions::checks aborts where it is forgotten.
+    [[nodiscard]] bool failed() const noexcept { return code() != 0; }
+    // Which failure it was, an errno; 0 when all is well:
     //   EEXIST  called on a thread that is not the ring's owner (I8): go back to that thread, or use Mode::plain.
     //   ESTALE  called in a child of fork() (I10): create a new Io there.
     //   EAGAIN  the kernel has no memory for a request and nothing is in flight to wait for: try again later.
-    //   other   what io_uring_enter(2) answered, EPERM from a seccomp filter for one; message() explains it.
-    [[nodiscard]] Error error() const { return code_ == 0 ? Error() : detail::ring_error(code_); }
+    //   other   what io_uring_enter(2) answered, EPERM from a seccomp filter for one; error() explains it.
+    [[nodiscard]] int code() const noexcept {
+        if (code_ != 0) [[unlikely]]
+            detail::failure_seen();
+        return code_;
+    }
+    // The same in words, for an operator; false when all is well. Allocates when it is not.
+    [[nodiscard]] Error error() const { return failed() ? detail::ring_error(code_) : Error(); }
 
 private:
     // Always inlined: a compiler that thinks twice makes an idle poll a sixth longer.

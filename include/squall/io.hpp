@@ -28,6 +28,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -74,68 +75,88 @@ public:
     // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd, close-on-exec, the caller's
     // to close. A path of 4096 bytes or more completes with -ENAMETOOLONG, a null one with -EFAULT, and truncate
     // without write or append with -EINVAL.
-    bool open(const char* path, const OpenOptions& options, Token token) noexcept;
+    bool open(const char* path, const OpenOptions& options, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::openat, working_directory, how), token) &&
+               finish_open(path, options, 0, close_on_exec);
+    }
 
     // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into` lies in the arena and
     // within one of its 1 GiB regions; pread(2)). res: bytes, fewer at the end of the file, 0 beyond it; never more
     // than 0x7ffff000. A short read is delivered as it is. Offset 2^64 - 1 means the file's position, as the kernel has
     // it. O_DIRECT needs address, offset and size aligned as direct_io_alignment() says, else -EINVAL, which
     // transfer_error() explains.
-    bool read(int fd, std::span<std::byte> into, std::uint64_t offset, Token token) noexcept {
-        return transfer(abi::Op::read, abi::Op::read_fixed, fd, into.data(), into.size(), offset, token);
+    bool read(int fd, std::span<std::byte> into, std::uint64_t offset, Token token, How how = {}) noexcept {
+        return transfer(abi::Op::read, abi::Op::read_fixed, fd, into.data(), into.size(), offset, token, how);
     }
 
     // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2)); otherwise as read(). res:
     // bytes, fewer when the disk fills up or a limit is met: write the rest, do not count on an fsync that was queued
     // behind. Operations in flight together run in any order: wait for a write's completion before its fsync().
-    bool write(int fd, std::span<const std::byte> from, std::uint64_t offset, Token token) noexcept {
-        return transfer(abi::Op::write, abi::Op::write_fixed, fd, from.data(), from.size(), offset, token);
+    bool write(int fd, std::span<const std::byte> from, std::uint64_t offset, Token token, How how = {}) noexcept {
+        return transfer(abi::Op::write, abi::Op::write_fixed, fd, from.data(), from.size(), offset, token, how);
     }
 
     // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). res: 0. After an error the pages
     // that failed may be marked clean and lost: do not retry, treat what was written since the last success as lost.
-    bool fsync(int fd, Token token) noexcept { return sync(fd, 0, token); }
+    bool fsync(int fd, Token token, How how = {}) noexcept { return sync(fd, 0, token, how); }
     // The same without the metadata that is not needed to read the data back (FSYNC with DATASYNC; fdatasync(2)).
-    bool fdatasync(int fd, Token token) noexcept { return sync(fd, abi::fsync_datasync, token); }
+    bool fdatasync(int fd, Token token, How how = {}) noexcept { return sync(fd, abi::fsync_datasync, token, how); }
 
     // Fills `out` (STATX, 5.6; statx(2)). res: 0. `mask` is the STATX_* that are wanted; the default is the basic ones
     // and the time of birth, and `out.stx_mask` says what was found. The path's last symbolic link is followed.
-    bool statx(int fd, struct ::statx& out, Token token, unsigned mask = statx_default) noexcept;
-    bool statx(const char* path, struct ::statx& out, Token token, unsigned mask = statx_default) noexcept;
+    bool statx(int fd, struct ::statx& out, Token token, unsigned mask = statx_default, How how = {}) noexcept {
+        return begin(about(abi::Op::statx, fd, how), token) && finish_statx(out, mask);
+    }
+    bool statx(const char* path, struct ::statx& out, Token token, unsigned mask = statx_default,
+               How how = {}) noexcept {
+        return begin(about(abi::Op::statx, working_directory, how), token) && finish_statx(path, out, mask);
+    }
     static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
 
     // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). res: 0. Durable only after
     // an fsync of the directory: open it with read and fsync that.
-    bool rename(const char* from, const char* to, Token token) noexcept;
+    bool rename(const char* from, const char* to, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::renameat, working_directory, how), token) && finish_rename(from, to);
+    }
 
     // Removes a name (UNLINKAT, 5.11; unlink(2)). res: 0. Not for directories (-EISDIR). Durable as rename().
-    bool unlink(const char* path, Token token) noexcept;
+    bool unlink(const char* path, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::unlinkat, working_directory, how), token) && finish_unlink(path);
+    }
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)). res: 0. Operations in flight on it go on and complete; the
     // number may be reused as soon as this is submitted.
-    bool close(int fd, Token token) noexcept { return queue(about(abi::Op::close, fd), {}, token); }
+    bool close(int fd, Token token, How how = {}) noexcept { return queue(about(abi::Op::close, fd, how), {}, token); }
 
     // The same on a registered file (IoOptions::file_slots): the kernel need not look it up nor hold it for each operation
     // (IOSQE_FIXED_FILE, 5.1). A slot that is empty, or not in the table, completes with -EBADF. There is no statx() of a
     // slot, which the kernel refuses: keep the descriptor, or use the path.
-    bool read(FileSlot slot, std::span<std::byte> into, std::uint64_t offset, Token token) noexcept {
-        return transfer(abi::Op::read, abi::Op::read_fixed, slot, into.data(), into.size(), offset, token);
+    bool read(FileSlot slot, std::span<std::byte> into, std::uint64_t offset, Token token, How how = {}) noexcept {
+        return transfer(abi::Op::read, abi::Op::read_fixed, slot, into.data(), into.size(), offset, token, how);
     }
-    bool write(FileSlot slot, std::span<const std::byte> from, std::uint64_t offset, Token token) noexcept {
-        return transfer(abi::Op::write, abi::Op::write_fixed, slot, from.data(), from.size(), offset, token);
+    bool write(FileSlot slot, std::span<const std::byte> from, std::uint64_t offset, Token token,
+               How how = {}) noexcept {
+        return transfer(abi::Op::write, abi::Op::write_fixed, slot, from.data(), from.size(), offset, token, how);
     }
-    bool fsync(FileSlot slot, Token token) noexcept { return sync(slot, 0, token); }
-    bool fdatasync(FileSlot slot, Token token) noexcept { return sync(slot, abi::fsync_datasync, token); }
+    bool fsync(FileSlot slot, Token token, How how = {}) noexcept { return sync(slot, 0, token, how); }
+    bool fdatasync(FileSlot slot, Token token, How how = {}) noexcept {
+        return sync(slot, abi::fsync_datasync, token, how);
+    }
 
     // Opens a file straight into a slot, without a descriptor (OPENAT with file_index, 5.15). res: 0. A file that was in the
     // slot is closed once it is replaced, as close() below does. No slot of the table: -EINVAL.
-    bool open(const char* path, const OpenOptions& options, FileSlot slot, Token token) noexcept;
+    bool open(const char* path, const OpenOptions& options, FileSlot slot, Token token, How how = {}) noexcept {
+        return ring_->may_change(slot) && begin(about(abi::Op::openat, working_directory, how), token) &&
+               finish_open(path, options, slot.place() + 1, 0);
+    }
 
     // Empties a slot (CLOSE with file_index, 5.15). res: 0, and -EBADF when it is empty. Operations on the slot that were
     // queued before go on and complete: the file is closed when the last of them has, by an error too late to be reported.
     // Those queued later complete with -EBADF, until the slot is filled again. (Queued in one batch with it, too: the kernel
     // takes operations in the order in which they were queued.)
-    bool close(FileSlot slot, Token token) noexcept;
+    bool close(FileSlot slot, Token token, How how = {}) noexcept {
+        return ring_->may_change(slot) && queue(about(abi::Op::close, 0, how), {.file_index = slot.place() + 1}, token);
+    }
 
     // Puts a file that is open as `fd` into a slot, in place of what was there, or empties it (fd -1). The table holds the
     // file on its own: `fd` may be closed. Not queued but done at once, by one system call (IORING_REGISTER_FILES_UPDATE,
@@ -147,7 +168,17 @@ public:
     [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
 
     // Does nothing (NOP, 5.1). res: 0. For measuring, and for going round a loop once more.
-    bool nop(Token token) noexcept { return queue(about(abi::Op::nop, -1), {}, token); }
+    bool nop(Token token, How how = {}) noexcept { return queue(about(abi::Op::nop, -1, how), {}, token); }
+
+    // Takes back the operation that was queued last and that the kernel was not given yet, and returns its token: it will not
+    // be done, no completion comes for it, and its buffer is the caller's again. Empty: there is none, all that is still in
+    // flight is the kernel's. For a function whose buffers are about to go while poll() or park() fails:
+    //     while (const auto token = io.withdraw()) forget(*token);
+    // What is taken back is no longer counted as submitted (I1). Given to the kernel: what an enter consumed, and with
+    // Mode::sqpoll all that a poll() or park() showed to the thread, even one that then failed to wake it; nothing takes that
+    // back but ~Io. With polling the order is that of each ring alone. No system call. Thread rule: as the operations; on a
+    // thread that is not the ring's, and in a child of fork(), it is empty.
+    [[nodiscard]] std::optional<Token> withdraw() noexcept { return ring_->withdraw(); }
 
     // Submits what is queued and returns what has completed; never blocks. One io_uring_enter(2) when something is
     // queued or the kernel has flagged work to be run, no system call otherwise (I5); with Mode::sqpoll only to wake
@@ -191,12 +222,13 @@ private:
     explicit Io(detail::Ring* ring) noexcept;
 
     // The first word of an SQE: what is done, and to which file.
-    static abi::Word about(abi::Op op, int fd) noexcept {
-        return abi::op_fd_word(op, 0, static_cast<std::uint32_t>(fd));
+    static abi::Word about(abi::Op op, int fd, How how) noexcept {
+        return abi::op_fd_word(op, flags_of(how), static_cast<std::uint32_t>(fd));
     }
-    static abi::Word about(abi::Op op, FileSlot slot) noexcept {
-        return abi::op_fd_word(op, abi::sqe_fixed_file, slot.place());
+    static abi::Word about(abi::Op op, FileSlot slot, How how) noexcept {
+        return abi::op_fd_word(op, flags_of(how) | abi::sqe_fixed_file, slot.place());
     }
+    static std::uint8_t flags_of(How how) noexcept { return how.async ? abi::sqe_async : 0; }
     // The others, by the names in abi::Sqe.
     struct Operands {
         std::uint64_t off = 0;
@@ -207,6 +239,21 @@ private:
         std::uint32_t file_index = 0;
     };
 
+    // Begins to fill an SQE for an operation whose operands are yet to be made, as a path's copy is; submit it with finish().
+    bool begin(abi::Word op_fd, Token token) noexcept {
+        detail::Ring& ring = *ring_;
+        if (!ring.has_room(op_fd)) [[unlikely]]
+            return false;
+        ring.slot().op_fd = op_fd;
+        ring.slot().user_data = abi::Word{token};
+        return true;
+    }
+    bool finish(const Operands& operands) noexcept {
+        detail::Ring& ring = *ring_;
+        fill(ring.slot(), operands);
+        ring.push();
+        return true;
+    }
     // Queues one operation.
     bool queue(abi::Word op_fd, const Operands& operands, Token token) noexcept {
         detail::Ring& ring = *ring_;
@@ -220,22 +267,25 @@ private:
     // mapped them.
     static void fill(abi::SqeWords& sqe, abi::Word op_fd, const Operands& operands, Token token) noexcept {
         sqe.op_fd = op_fd;
+        sqe.user_data = abi::Word{token};
+        fill(sqe, operands);
+    }
+    static void fill(abi::SqeWords& sqe, const Operands& operands) noexcept {
         sqe.off = abi::Word{operands.off};
         sqe.addr = abi::Word{operands.addr};
         sqe.len_flags = abi::word(operands.len, operands.op_flags);
-        sqe.user_data = abi::Word{token};
         sqe.buffer = abi::buffer_word(operands.buf_index, operands.file_index);
     }
 
     template <class File>
     bool transfer(abi::Op op, abi::Op fixed_op, File file, const void* data, std::size_t size, std::uint64_t offset,
-                  Token token) noexcept {
+                  Token token, How how) noexcept {
         detail::Ring& ring = *ring_;
-        if (!ring.has_room(about(op, file))) [[unlikely]]
+        if (!ring.has_room(about(op, file, how))) [[unlikely]]
             return false;
         const auto address = reinterpret_cast<std::uintptr_t>(data);
         if (ring.is_fixed(address, size)) {
-            fill(ring.slot(), about(fixed_op, file),
+            fill(ring.slot(), about(fixed_op, file, how),
                  {.off = offset,
                   .addr = address,
                   .len = static_cast<std::uint32_t>(size),
@@ -245,7 +295,7 @@ private:
         } else {
             // The kernel moves at most this much and reports a short transfer; the SQE's 32 bits must not wrap before.
             const std::size_t length = size < transfer_max ? size : transfer_max;
-            fill(ring.slot(), about(op, file),
+            fill(ring.slot(), about(op, file, how),
                  {.off = offset, .addr = address, .len = static_cast<std::uint32_t>(length)}, token);
             ++ring.counters().unregistered;
         }
@@ -255,11 +305,18 @@ private:
     static constexpr std::size_t transfer_max = 0x7ffff000;  // MAX_RW_COUNT: INT_MAX rounded down to a page
 
     template <class File>
-    bool sync(File file, std::uint32_t flags, Token token) noexcept {
-        return queue(about(abi::Op::fsync, file), {.op_flags = flags}, token);
+    bool sync(File file, std::uint32_t flags, Token token, How how) noexcept {
+        return queue(about(abi::Op::fsync, file, how), {.op_flags = flags}, token);
     }
-    bool open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags,
-              Token token) noexcept;
+    // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for a descriptor.
+    bool finish_open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags) noexcept;
+    bool finish_statx(struct ::statx& out, unsigned mask) noexcept;
+    bool finish_statx(const char* path, struct ::statx& out, unsigned mask) noexcept;
+    bool finish_rename(const char* from, const char* to) noexcept;
+    bool finish_unlink(const char* path) noexcept;
+    static constexpr int working_directory = -100;  // AT_FDCWD
+    // O_CLOEXEC. A slot is no descriptor, so there is nothing for an exec to close: the kernel refuses it there.
+    static constexpr int close_on_exec = 0x80000;
     void destroy() noexcept;
 
     detail::Ring* ring_ = nullptr;

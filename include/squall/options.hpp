@@ -41,7 +41,9 @@ enum class Mode : std::uint8_t {
     // One thread submits, and its completions are posted only when it asks (IORING_SETUP_DEFER_TASKRUN, 6.1; the
     // nearest that an older kernel has). The quickest, and the default.
     deferred,
-    // No assumption about threads: after each call another thread may go on, as long as calls never overlap.
+    // Belongs to no thread: after each call another thread may go on, as long as calls never overlap. But an operation is
+    // its submitter's: when a thread ends, what it submitted and is in flight ends with it (-ECANCELED, or -EFAULT for a
+    // buffered read; O_DIRECT transfers that the device has go on), so a thread reaps what it submitted, or lives on.
     // Completions interrupt the submitter as on the first io_uring kernels.
     plain,
     // A kernel thread takes submissions from the SQ (IORING_SETUP_SQPOLL), so that a busy loop makes no system call. It
@@ -82,6 +84,18 @@ struct IoOptions {
     Polling polling = Polling::none;
     // Latencies of one operation in so many, into the caller's histograms or hook; none unless asked for.
     Sampling sampling{};
+    // Whether a thread in park() counts as waiting for I/O: in the iowait of top and vmstat, in the load average, in pressure
+    // stall information (PSI), and for a CPU frequency governor that speeds a CPU up for such a thread. An event loop that
+    // has nothing to do would then look like a disk that is too slow, all of the time, for the kernel cannot tell a read that
+    // waits for a peer from one that waits for a disk; so it does not count, as in epoll_wait(2). Say true for an Io that
+    // waits for disks alone. Before Linux 6.15 (IORING_ENTER_NO_IOWAIT) it counts, whatever is asked: Features::io_wait.
+    bool io_wait = false;
+    // Looks for two mistakes that cannot be seen for free. An operation queued on a thread that is not the ring's (I8) is
+    // refused at the call: false, and poll() says why; unchecked, it is taken, and submitted by the owner's next poll() or
+    // park(). (Mode::plain belongs to no thread, and cannot be checked.) And where poll() or park() fails a second time while
+    // nobody has looked at the first failure (Completions::failed()), it aborts with a message: such a loop may never end.
+    // Costs a few ns per operation. Empty: where squall was compiled without optimisation, as in a debug build.
+    std::optional<bool> checks{};
     // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or more, and the CPU it is
     // bound to (none: the scheduler decides).
     std::chrono::milliseconds sqpoll_idle{2};
@@ -94,6 +108,15 @@ enum class Pages : std::uint8_t {
     hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages); asked: these or an error
     transparent,  // transparent huge pages (madvise); asked: these or an error
     base,         // the machine's ordinary pages, 4 KiB on x86-64
+};
+
+// How an operation is done, beside what it does: the last parameter of each. {} is the kernel's usual way, and costs nothing.
+struct How {
+    // Straight to a worker thread of the kernel's (IOSQE_ASYNC, 5.6). Without it the kernel first tries in the poll() or
+    // park() that submits (or in the SQPOLL thread), which then takes as long as that lasts: see "what blocks" in io.hpp. With
+    // it that call only hands the operation over. It costs a change of threads, some 3 to 10 us of CPU, so it is for what is
+    // large or may sleep, not for small reads.
+    bool async = false;
 };
 
 struct ArenaOptions {
@@ -132,6 +155,8 @@ struct Features {
     bool taskrun_flag = false;             // an idle poll() sees pending work without a system call (5.19)
     bool no_sqarray = false;               // the SQ has no index array (6.6)
     bool registered_ring = false;          // enters go through a registered ring fd (5.18); set by the first submission
+    bool io_wait = false;                  // a thread in park() counts as waiting for I/O: asked for, or before 6.15
+    bool checks = false;                   // as IoOptions::checks came to be
     std::uint32_t fixed_regions = 0;       // arena slices registered with this ring, each of at most 1 GiB
     std::uint32_t file_slots = 0;          // FileSlots that may be used, 0 to file_slots - 1
     Polling polling = Polling::none;       // what the kernel gave, not what was asked
@@ -140,13 +165,17 @@ struct Features {
 
 // Exact counts since create. submitted == completed + Io::in_flight(), always (I1).
 struct Counters {
-    std::uint64_t submitted = 0;         // operations taken by a call that returned true
-    std::uint64_t completed = 0;         // completions handed out
-    std::uint64_t enters = 0;            // io_uring_enter calls, failed ones included
-    std::uint64_t queue_full = 0;        // calls that returned false
-    std::uint64_t fixed = 0;             // reads and writes that went through registered memory
-    std::uint64_t unregistered = 0;      // reads and writes that did not
-    std::uint64_t polled = 0;            // reads and writes completed by the polled ring (IoOptions::polling)
+    std::uint64_t submitted = 0;     // operations taken by a call that returned true, less those withdrawn
+    std::uint64_t completed = 0;     // completions handed out
+    std::uint64_t withdrawn = 0;     // operations taken back by Io::withdraw(), and counted nowhere else
+    std::uint64_t enters = 0;        // io_uring_enter calls, failed ones included
+    std::uint64_t queue_full = 0;    // calls that returned false
+    std::uint64_t fixed = 0;         // reads and writes that went through registered memory
+    std::uint64_t unregistered = 0;  // reads and writes that did not
+    // Reads and writes completed by the polled ring (IoOptions::polling): the kernel did not refuse to poll for them. That a
+    // device was really polled is only certain where it has poll queues (/sys/block/*/queue/io_poll is 1): before 6.12
+    // nothing is refused, and later kernels let some writes pass that they then wait for as ever (ext4 on 6.18).
+    std::uint64_t polled = 0;
     std::uint64_t poll_refused = 0;      // those that it refused, and that the second ring was given instead
     std::uint64_t retries = 0;           // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
     std::uint64_t overflow_flushes = 0;  // enters made because the kernel had flagged a CQ overflow

@@ -5,9 +5,11 @@
 // is a header because the hot path is inline, not because it is API: programs use Io.
 #pragma once
 
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "squall/abi.hpp"
 #include "squall/completion.hpp"
@@ -95,6 +97,16 @@ public:
         return (SharedWord(*kflags_).load(std::memory_order_seq_cst) & abi::sq_need_wakeup) != 0;
     }
 
+    // Takes the operation back that was queued last, unless the kernel has it: consumed it or, with an SQPOLL thread, may be
+    // about to. True when it did: `tail` is then one too many, and queued(tail - 1) is what it was.
+    [[nodiscard]] bool take_back(Tail tail, bool sqpoll) noexcept {
+        if (index(tail) == given_away(sqpoll)) return false;
+        // An enter that failed may have shown it to the kernel; without a poller the kernel looks only within an enter.
+        if (!sqpoll) store_release(ktail_, index(tail - 1));
+        hold();
+        return true;
+    }
+
     // Published or queued, and not consumed by the kernel yet. Relaxed, here and below, where the head is only counted by:
     // nothing is written over before widen() has looked at it again.
     [[nodiscard]] std::uint32_t unconsumed(Tail tail) const noexcept { return index(tail) - load_relaxed(khead_); }
@@ -114,10 +126,9 @@ public:
         next_ = ksqes_ + place;
         stop_ = next_ + 1;
     }
-    // Closes the queue and returns how many of the queued operations the kernel will never consume: with SQPOLL those it
-    // was not shown yet, else also those it was shown and left.
+    // Closes the queue and returns how many of the queued operations the kernel will never consume.
     std::uint32_t close(Tail tail, bool sqpoll) noexcept {
-        const std::uint32_t end = load_relaxed(sqpoll ? ktail_ : khead_);
+        const std::uint32_t end = given_away(sqpoll);
         hold();
         flushed_ = index(tail);
         return index(tail) - end;
@@ -130,6 +141,11 @@ public:
 private:
     // The kernel's indices are 32 bits wide.
     static std::uint32_t index(Tail tail) noexcept { return static_cast<std::uint32_t>(tail); }
+    // Where the operations that are still ours alone begin: an SQPOLL thread may take what it was shown at any time, an enter
+    // leaves what it did not consume.
+    [[nodiscard]] std::uint32_t given_away(bool sqpoll) const noexcept {
+        return load_relaxed(sqpoll ? ktail_ : khead_);
+    }
 
     abi::SqeWords* next_ = nullptr;
     abi::SqeWords* stop_ = nullptr;
@@ -191,6 +207,8 @@ public:
     static constexpr unsigned region_shift = 30;
     static constexpr std::uint64_t region_bytes = std::uint64_t{1} << region_shift;
 
+    // Io::withdraw.
+    std::optional<Token> withdraw() noexcept;
     // Io::set_file.
     Result<void> set_file(FileSlot slot, int fd);
     // Whether the slot may be opened into or closed now: false is as false of has_room().
@@ -200,7 +218,7 @@ public:
         int code = 0;
         if (state_ != State::ordinary) [[unlikely]] {
             code = poll_watched();
-            if (state_ == State::wiped) return Completions(code);
+            if (code < 0) return Completions(-code);
         } else if (wants_kernel()) {
             code = poll_slowly();
         }
@@ -210,7 +228,7 @@ public:
         int code = 0;
         if (state_ != State::ordinary) [[unlikely]] {
             code = park_watched(at_least, timeout);
-            if (state_ == State::wiped) return Completions(code);
+            if (code < 0) return Completions(-code);
         } else if (wants_kernel() || cq_.ready() < at_least) {
             code = park_slowly(at_least, timeout);
         }
@@ -261,9 +279,17 @@ private:
 
     bool make_room(abi::Word op_fd) noexcept;
     int poll_slowly() noexcept;
+    int wait(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    int poll_flagged(std::uint32_t flagged) noexcept;
+    [[gnu::cold]] int outcome(int code) noexcept;
+    [[gnu::cold]] int report(int code) noexcept;
+    void run_task_work_left() noexcept;
+    std::optional<Token> take_back() noexcept;
+    void uncount(const abi::SqeWords& sqe) noexcept;
     int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     int poll_watched() noexcept;
     int park_watched(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    [[nodiscard]] int turned_away() noexcept;
     bool may_change_slowly(FileSlot slot) noexcept;
     void give_sample() noexcept;
     void find_sample() noexcept;
@@ -273,13 +299,15 @@ private:
     int bind() noexcept;
     int enable() noexcept;
     enum class Offer : bool { nothing, everything };
-    int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
-    int enter_beside_poller(std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;
-    std::uint32_t getevents_if_needed(std::uint32_t min_complete) noexcept;
+    [[nodiscard]] std::uint32_t hints() const noexcept;
+    int enter(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout, std::uint32_t hints) noexcept;
+    int enter_beside_poller(std::uint32_t min_complete, const abi::Timespec* timeout, std::uint32_t hints) noexcept;
+    std::uint32_t getevents_if_needed(std::uint32_t hints, std::uint32_t min_complete) noexcept;
     int call_kernel(std::uint32_t to_submit, std::uint32_t min_complete, std::uint32_t flags,
                     const abi::Timespec* timeout) noexcept;
     int note_failure(int code) noexcept;
     int enter_once(Offer offer, std::uint32_t min_complete, const abi::Timespec* timeout) noexcept;  // not inlined
+    void make_front(const IoOptions& options) noexcept;
     Result<void> set_up(const IoOptions& options, Role role, const Ring* companion);
     Result<void> map(const abi::Params& params);
     Result<void> check_operations();
@@ -303,9 +331,10 @@ private:
     enum class State : std::uint8_t {
         wiped,     // a forked child's copy (I10)
         ordinary,  // they may
-        watched,   // a sample is on its way, or this is the front of a pair
+        watched,   // a sample is on its way, this is the front of a pair, or all is checked
     };
     State state_ = State::wiped;
+    [[nodiscard]] State usual() const noexcept { return checks_ ? State::watched : State::ordinary; }
     bool sqpoll_ = false;
     // What reaping touches.
     CompletionQueue cq_;
@@ -318,6 +347,7 @@ private:
     int enter_fd_ = -1;  // fd_, or its index among the owner's registered rings
     std::uint32_t enter_flags_ = 0;
     bool bound_ = false;
+    bool checks_ = false;
     Features features_;
     ArenaControl* arena_ = nullptr;
     struct Mapping {

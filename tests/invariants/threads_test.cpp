@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // Which threads may use an Io (I8): made anywhere, it belongs to the thread of its first submission, and another is told.
+#include <array>
 #include <cerrno>
+#include <cstring>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -14,6 +18,10 @@ namespace {
 
 using namespace test;
 using namespace std::chrono_literals;
+
+// All but Mode::plain, which is no thread's.
+constexpr Kind owned_kinds[] = {
+    {Mode::deferred}, {Mode::sqpoll}, {Mode::deferred, Polling::busy}, {Mode::sqpoll, Polling::busy}};
 
 TEST_P(InvariantTest, I8_MayBeCreatedOnOneThreadAndUsedOnAnother) {
     Io io = make(8);
@@ -34,9 +42,10 @@ TEST_P(InvariantTest, I8_ParkingWithNothingSubmittedBindsToNoThread) {
     std::thread([&io] { EXPECT_EQ(result_of(io, io.nop(1)), 0); }).join();
 }
 
-TEST(Invariant, I8_ASecondThreadIsToldAndHarmsNothing) {
-    for (const Mode mode : {Mode::deferred, Mode::sqpoll}) {
-        Io io = make_io(mode, {.entries = 8});
+// What it queues there is an operation like any other, which only the owner can submit.
+TEST(Invariant, I8_ASecondThreadIsToldByPollAndParkWhichSubmitNothing) {
+    for (const Kind kind : owned_kinds) {
+        Io io = make_io(kind, {.entries = 8, .checks = false});
         ASSERT_TRUE(io.nop(1));
         drain(io);
         std::thread([&io] {
@@ -58,6 +67,82 @@ TEST(Invariant, I8_ASecondThreadIsToldAndHarmsNothing) {
         ASSERT_EQ(done.size(), 1U);
         EXPECT_EQ(done[0].token, 2U);
     }
+}
+
+TEST(Invariant, I8_WithChecksASecondThreadIsRefusedAtTheCall) {
+    for (const Kind kind : owned_kinds) {
+        const Pipe pipe;
+        BufferArena arena = make_arena({.count = 1});
+        Io io = make_io(kind, {.entries = 8, .arena = &arena, .file_slots = 2, .checks = true});
+        EXPECT_TRUE(io.features().checks);
+        ASSERT_TRUE(io.set_file(FileSlot(0), pipe.read_end));
+        ASSERT_TRUE(io.nop(1));
+        drain(io);
+        ASSERT_TRUE(io.nop(2)) << "the owner's, in flight meanwhile";
+        const Counters before = io.counters();
+        std::thread([&] {
+            std::array<std::byte, 8> bytes{};
+            struct ::statx out {};
+            const FixedBuffer lease = *arena.acquire();
+            const FileSlot slot(0);
+            EXPECT_FALSE(io.nop(50));
+            EXPECT_FALSE(io.open("/dev/null", {}, 50));
+            EXPECT_FALSE(io.open("/dev/null", {}, slot, 50));
+            for (const std::span<std::byte> memory : {std::span<std::byte>(bytes), lease.bytes()}) {
+                EXPECT_FALSE(io.read(pipe.read_end, memory, 0, 50));
+                EXPECT_FALSE(io.read(slot, memory, 0, 50));
+                EXPECT_FALSE(io.write(pipe.write_end, memory, 0, 50));
+                EXPECT_FALSE(io.write(slot, memory, 0, 50));
+            }
+            EXPECT_FALSE(io.fsync(pipe.read_end, 50));
+            EXPECT_FALSE(io.fsync(slot, 50));
+            EXPECT_FALSE(io.fdatasync(pipe.read_end, 50));
+            EXPECT_FALSE(io.fdatasync(slot, 50));
+            EXPECT_FALSE(io.statx(pipe.read_end, out, 50));
+            EXPECT_FALSE(io.statx("/dev/null", out, 50));
+            EXPECT_FALSE(io.rename("nothing", "nowhere", 50));
+            EXPECT_FALSE(io.unlink("nothing", 50));
+            EXPECT_FALSE(io.close(pipe.read_end, 50));
+            EXPECT_FALSE(io.close(slot, 50));
+            EXPECT_EQ(io.poll().code(), EEXIST);
+            EXPECT_EQ(io.park().code(), EEXIST);
+            EXPECT_EQ(io.park(1ns).code(), EEXIST);
+            EXPECT_FALSE(io.withdraw());
+        }).join();
+        EXPECT_EQ(std::memcmp(&before, &io.counters(), sizeof(before)), 0) << "nothing was taken, nothing counted";
+        const auto done = drain(io);
+        ASSERT_EQ(done.size(), 1U);
+        EXPECT_EQ(done[0].token, 2U);
+        EXPECT_EQ(result_of(io, io.nop(3)), 0);
+    }
+}
+
+TEST_P(InvariantTest, I8_ChecksTakeNothingFromTheOwner) {
+    Io io = make_io(GetParam(), {.entries = 4, .completion_entries = 8, .checks = true});
+    // Queued by one thread and submitted by another, before the ring is anybody's.
+    ASSERT_TRUE(io.nop(0));
+    std::thread([&io] {
+        std::set<Token> seen;
+        Token next = 1;
+        while (seen.size() < 1000) {
+            while (next < 1000 && io.nop(next)) ++next;
+            const Completions done = io.park();
+            ASSERT_FALSE(done.failed()) << done.error().message();
+            for (const Completion& each : done) EXPECT_TRUE(seen.insert(each.token).second);
+        }
+        EXPECT_EQ(*seen.rbegin(), 999U);
+        expect_conserved(io);
+    }).join();
+}
+
+TEST(Invariant, I8_ChecksAreOnWhereNothingWasOptimisedUnlessTheyAreToldNot) {
+    EXPECT_TRUE(make_io({.checks = true}).features().checks);
+    EXPECT_FALSE(make_io({.checks = false}).features().checks);
+#ifdef __OPTIMIZE__
+    EXPECT_FALSE(make_io().features().checks);
+#else
+    EXPECT_TRUE(make_io().features().checks);
+#endif
 }
 
 TEST(Invariant, I8_ASecondThreadIsToldAlsoWithNothingInFlight) {
@@ -89,7 +174,7 @@ TEST(Invariant, I8_RefusesASecondThreadOnAKernelThatDoesNotCheck) {
         return (flags & (abi::setup_single_issuer | abi::setup_no_sqarray)) != 0 ? std::optional<long>(-EINVAL)
                                                                                  : std::nullopt;
     });
-    Io io = make_io({.entries = 8});
+    Io io = make_io({.entries = 8, .checks = false});
     EXPECT_FALSE(io.features().single_issuer);
     ASSERT_TRUE(io.nop(1));
     drain(io);

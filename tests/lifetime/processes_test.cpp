@@ -165,7 +165,7 @@ TEST_P(ProcessesTest, OperationsOfAThreadThatHasEndedAreDeliveredToTheNextWhereT
             EXPECT_EQ(tokens.size(), 8U);
             EXPECT_EQ(result_of(io, io.nop(9)), 0);
         } else {
-            ASSERT_TRUE(io.nop(9));
+            EXPECT_EQ(io.nop(9), !io.features().checks);
             EXPECT_EQ(io.poll().error().code(), EEXIST);
             EXPECT_EQ(io.park(1ms).error().code(), EEXIST);
         }

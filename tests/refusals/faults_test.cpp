@@ -282,8 +282,11 @@ TEST_P(FaultsTest, AFileIsOpenedIntoASlotOrTheCompletionSaysWhyNot) {
             const FaultsHere here;
             ASSERT_TRUE(io.open("/dev/zero", {.read = true}, FileSlot(1), 1));
             const auto deadline = io.now() + 10s;
-            while (io.in_flight() > 0 && io.now() < deadline)
-                for (const Completion& done : io.park()) opened = done.res;
+            while (io.in_flight() > 0 && io.now() < deadline) {
+                const Completions park = io.park();
+                EXPECT_TRUE(!park.failed() || fault) << park.error().message();
+                for (const Completion& done : park) opened = done.res;
+            }
         }
         // Only what puts the file into a table can stop it: a pair does that itself, when the file is open.
         if (opened < 0) {

@@ -239,10 +239,10 @@ TEST_F(Drain, CancelsByAnOperationThatAPollerTakes) {
         ring().post(0);
         return 0;
     };
-    EXPECT_EQ(let_go(), std::string("enter 7 0 0 wakeup registered\n"
+    EXPECT_EQ(let_go(), std::string("enter 7 1 0 wakeup registered\n"
                                     "register ring1 sync-cancel 1 -> -1\n"
                                     "register ring1 unregister-ring-fds 1 -> -1\n"
-                                    "enter 7 0 0 wakeup registered\n"
+                                    "enter 7 1 0 wakeup registered\n"
                                     "enter 7 0 1 getevents ext-arg registered\n"
                                     "register ring1 unregister-ring-fds 1 -> -1\n") +
                             unmapped + "close pipe1.read\n" + gone);
@@ -304,7 +304,7 @@ TEST_F(Drain, WakesAPollerAndWaitsForAllThatItWasShown) {
         return 0;
     };
     EXPECT_EQ(let_go(),
-              "enter 7 0 0 wakeup registered\n"
+              "enter 7 1 0 wakeup registered\n"
               "register ring1 sync-cancel 1 -> -2\n"
               "enter 7 0 1 getevents ext-arg registered\n" +
                   ordinary);

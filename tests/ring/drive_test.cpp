@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <set>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "drive_fixture.hpp"
 
@@ -106,6 +108,85 @@ TEST_F(Drive, PollOffersAllThatIsQueuedOnce) {
     EXPECT_EQ(trace.take(), "");
     EXPECT_EQ(io.counters().enters, 2U);
     EXPECT_EQ(io.counters().retries, 0U);
+}
+
+// A kernel that runs 20 items of task work per enter that waits for none, and flags that there are more (6.13).
+class TaskWork : public Drive {
+protected:
+    // `count` operations of an Io are in the kernel and have finished.
+    Io finished(std::uint32_t count) {
+        Io io = bound({.entries = 256});
+        UserKernel::Ring& ring = kernel.ring(kernel.rings() - 1);
+        kernel.on_enter = [&ring](const Enter& enter) { return std::optional<long>(ring.consume(enter.to_submit)); };
+        for (Token token = 0; token < count; ++token) EXPECT_TRUE(io.nop(token));
+        EXPECT_TRUE(io.poll().empty());
+        trace.take();
+        ring.sq_flags() = abi::sq_taskrun;
+        kernel.on_enter = [&ring, count, done = 0U](const Enter& enter) mutable -> std::optional<long> {
+            EXPECT_NE(enter.flags & abi::enter_getevents, 0U);
+            for (const std::uint32_t end = std::min(count, done + std::max(20U, enter.min_complete)); done < end;)
+                ring.post(done++);
+            ring.sq_flags() = done < count ? abi::sq_taskrun : 0U;
+            return 0;
+        };
+        return io;
+    }
+};
+
+TEST_F(TaskWork, AllThatHasFinishedIsHandedOutByOneCall) {
+    constexpr const char* flagged = "enter 7 0 0 getevents registered\n";
+    constexpr const char* waiting = "enter 7 0 1 getevents registered\n";
+    const auto times = [](std::size_t count, const std::string& line) {
+        std::string all;
+        while (count-- > 0) all += line;
+        return all;
+    };
+    for (const std::uint32_t count : {1U, 19U, 20U, 21U, 40U, 41U, 100U, 256U}) {
+        {
+            Io io = finished(count);
+            EXPECT_EQ(io.poll().size(), count);
+            EXPECT_EQ(trace.take(), times((count + 19) / 20, flagged));
+        }
+        {
+            Io io = finished(count);
+            EXPECT_EQ(io.park().size(), count);
+            EXPECT_EQ(trace.take(), waiting + times((count + 19) / 20 - 1, flagged));
+        }
+        {
+            Io io = finished(count);
+            EXPECT_EQ(io.park(count).size(), count);
+            EXPECT_EQ(kernel.enters.back().min_complete, count);
+        }
+        trace.take();
+    }
+}
+
+TEST_F(TaskWork, WhatFinishesMeanwhileIsForTheNextCall) {
+    Io io = finished(95);
+    // The flag stays up, but no enter brings as much as one can.
+    kernel.on_enter = [&, next = Token{0}](const Enter&) mutable -> std::optional<long> {
+        for (int i = 0; i < 19; ++i) kernel.ring().post(next++);
+        return 0;
+    };
+    EXPECT_EQ(io.poll().size(), 19U);
+    EXPECT_EQ(io.park().size(), 19U);
+    EXPECT_EQ(kernel.enters.size(), 3U) << "the submission, and one for each";
+    kernel.ring().sq_flags() = 0;
+}
+
+TEST_F(TaskWork, WhatWasBroughtIsHandedOutWhenTheNextEnterFails) {
+    Io io = finished(100);
+    const auto first = kernel.on_enter;
+    for (const int code : {EINTR, EAGAIN, EPERM}) {
+        kernel.on_enter = [&, again = false](const Enter& enter) mutable {
+            return std::exchange(again, true) ? std::optional<long>(-code) : first(enter);
+        };
+        const Completions done = io.poll();
+        EXPECT_EQ(done.size(), 20U);
+        EXPECT_FALSE(done.failed()) << "the next call is to say so, if it meets it too";
+    }
+    kernel.on_enter = first;
+    EXPECT_EQ(io.poll().size(), 40U);
 }
 
 TEST_F(Drive, PollOffersAgainWhatTheKernelLeft) {
@@ -211,7 +292,7 @@ TEST_F(Drive, AnotherThreadIsTurnedAwayWithoutASystemCall) {
     EXPECT_EQ(trace.take(), "");
     EXPECT_EQ(io.poll().size(), 1U);
     std::thread([&] {
-        EXPECT_FALSE(io.poll().error()) << "there is nothing to do";
+        EXPECT_EQ(io.poll().code(), io.features().checks ? EEXIST : 0) << "unchecked, there is nothing to do";
         EXPECT_EQ(io.park().error().code(), EEXIST);
         EXPECT_EQ(io.park(1s).error().code(), EEXIST);
         // A number of its own, which no other thread has had: this one's rings are not that one's.
@@ -220,7 +301,77 @@ TEST_F(Drive, AnotherThreadIsTurnedAwayWithoutASystemCall) {
     }).join();
 }
 
+// What has completed is the owner's.
+TEST_F(Drive, WithChecksAnotherThreadGetsNoCompletions) {
+    Io io = bound({.entries = entries, .checks = true});
+    ASSERT_TRUE(io.nop(1));
+    kernel.on_enter = [this](const Enter& enter) { return swallow(kernel, enter); };
+    EXPECT_TRUE(io.poll().empty());
+    kernel.ring().post(1);
+    std::thread([&] {
+        for (const bool parked : {false, true}) {
+            const Completions done = parked ? io.park() : io.poll();
+            EXPECT_EQ(done.code(), EEXIST);
+            EXPECT_TRUE(done.empty());
+        }
+    }).join();
+    EXPECT_EQ(io.poll().size(), 1U);
+}
+
 // --- What would be a bug --------------------------------------------------------------------------------------------
+
+// An Io with something queued, whose every enter fails.
+Io failing(UserKernel& kernel, Polling polling, bool checks) {
+    kernel.on_enter = [](const Enter&) { return std::optional<long>(-EPERM); };
+    Io io = make_io({.entries = 4, .polling = polling, .checks = checks});
+    EXPECT_TRUE(io.nop(1));
+    return io;
+}
+
+TEST(DriveDeathTest, WithChecksAbortsOnAFailureAfterOneThatNobodyLookedAt) {
+    constexpr const char* words =
+        "poll\\(\\) or park\\(\\) fails again, with errno 1, and nobody has looked at the failure before";
+    for (const Polling polling : {Polling::none, Polling::busy}) {
+        EXPECT_DEATH(
+            {
+                UserKernel kernel;
+                Io io = failing(kernel, polling, true);
+                (void)io.poll();
+                (void)io.park();
+            },
+            words);
+        EXPECT_DEATH(
+            {
+                UserKernel kernel;
+                Io io = failing(kernel, polling, true);
+                while (io.in_flight() > 0)
+                    for (const Completion& done : io.park()) (void)done;
+            },
+            words);
+    }
+}
+
+TEST(DriveTest, ALookAtEachFailureIsAllThatChecksAskFor) {
+    for (const Polling polling : {Polling::none, Polling::busy}) {
+        UserKernel kernel;
+        Io io = failing(kernel, polling, true);
+        for (int i = 0; i < 3; ++i) {
+            EXPECT_TRUE(io.poll().failed());
+            EXPECT_EQ(io.park().code(), EPERM);
+            EXPECT_TRUE(io.park(1s).error());
+        }
+        // Of one ring at a time, and not of one that is gone.
+        Io other = failing(kernel, polling, true);
+        (void)io.poll();
+        (void)other.poll();
+        EXPECT_TRUE(io.poll().failed());
+        (void)other.poll();
+        other = failing(kernel, polling, true);
+        EXPECT_TRUE(other.poll().failed());
+        Io unwatched = failing(kernel, polling, false);
+        for (int i = 0; i < 3; ++i) (void)unwatched.poll();
+    }
+}
 
 TEST(DriveDeathTest, AbortsOnAPollWhileCompletionsAreReadAlsoWhenThereIsNoOther) {
     for (const Polling polling : {Polling::none, Polling::busy}) {

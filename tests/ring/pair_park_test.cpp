@@ -142,7 +142,7 @@ TEST_F(PairTest, WhatEitherRingCountsIsCounted) {
         ASSERT_TRUE(read(1));
         ASSERT_TRUE(io->nop(2));
         EXPECT_TRUE(io->poll().empty());
-        EXPECT_EQ(trace.take(), "enter 8 0 0 wakeup registered\nenter 7 0 0 wakeup registered\n");
+        EXPECT_EQ(trace.take(), "enter 8 1 0 wakeup registered\nenter 7 1 0 wakeup registered\n");
         EXPECT_EQ(polled().finish(1), 1);
         EXPECT_EQ(companion().finish(1), 1);
         EXPECT_EQ(io->poll().size(), 2U);

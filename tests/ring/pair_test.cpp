@@ -330,6 +330,81 @@ TEST_F(PairTest, WhatThePolledRingRefusesIsSentToTheOtherAtOnce) {
     EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
 }
 
+TEST_F(PairTest, WhatNeitherRingHasYetIsTakenBack) {
+    begin();
+    ASSERT_TRUE(read(1));
+    ASSERT_TRUE(io->nop(2));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_FALSE(io->withdraw()) << "both have what they were given";
+    const Counters before = io->counters();
+    ASSERT_TRUE(read(3));
+    ASSERT_TRUE(write(4));
+    ASSERT_TRUE(io->nop(5));
+    ASSERT_TRUE(io->nop(6));
+    const Result<void> busy = io->set_file(file, 0);
+    EXPECT_EQ(busy.error().code(), EBUSY);
+    std::vector<Token> tokens;
+    while (const auto token = io->withdraw()) tokens.push_back(*token);
+    EXPECT_EQ(tokens, (std::vector<Token>{6, 5, 4, 3}));
+    EXPECT_EQ(io->counters().submitted, before.submitted);
+    EXPECT_EQ(io->counters().unregistered, before.unregistered);
+    EXPECT_EQ(io->counters().withdrawn, 4U);
+    expect_conserved();
+    complete(polled(), {11});
+    complete(companion(), {12});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 11}, {2, 12}}));
+    EXPECT_TRUE(io->set_file(file, 0)) << "no transfer is counted as in flight any more";
+    // Each record is free again: as many as ever can be queued.
+    for (int round = 0; round < 3; ++round) {
+        unsigned queued = 0;
+        while (queued % 2 == 0 ? read(queued) : io->nop(queued)) ++queued;
+        EXPECT_EQ(queued, 2 * entries);
+        while (io->withdraw()) --queued;
+        EXPECT_EQ(queued, 0U);
+    }
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(polled().consumed.size() + companion().consumed.size(), 4U);
+}
+
+TEST_F(PairTest, WhatThePolledRingRefusedIsTakenBackWhileTheOtherHasNotGotIt) {
+    begin();
+    // As many refusals as the other ring has no room for, besides what it was sent again but does not take.
+    for (Token token = 0; token < 2 * entries; ++token) ASSERT_TRUE(read(token));
+    EXPECT_TRUE(io->poll().empty());
+    complete(polled(), std::vector<std::int32_t>(2 * entries, -EOPNOTSUPP));
+    kernel.on_enter = [](const Enter&) { return std::optional<long>(-EAGAIN); };
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(io->in_flight(), 2 * entries);
+    std::set<Token> tokens;
+    while (const auto token = io->withdraw()) EXPECT_TRUE(tokens.insert(*token).second);
+    EXPECT_EQ(tokens.size(), 2 * entries);
+    EXPECT_EQ(io->in_flight(), 0U);
+    EXPECT_EQ(io->counters().unregistered, counters.unregistered);
+    expect_conserved();
+    EXPECT_TRUE(io->set_file(file, 0));
+    kernel.on_enter = nullptr;
+    ASSERT_TRUE(read(100));
+    EXPECT_EQ(results(io->poll()), (Results{{100, 0}}));
+}
+
+TEST_F(PairTest, TheCompanionsTaskWorkIsRunToItsEndToo) {
+    io = make_io({.entries = 128, .file_slots = 1, .polling = Polling::busy});
+    kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(swallow(enter)); };
+    for (Token token = 0; token < 100; ++token) ASSERT_TRUE(io->nop(token));
+    EXPECT_TRUE(io->poll().empty());
+    UserKernel::Ring& ring = companion();
+    ring.sq_flags() = abi::sq_taskrun;
+    kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+        EXPECT_EQ(&asked(enter), &ring);
+        for (int i = 0; i < 20; ++i) ring.post(ring.consumed.at(ring.cq_tail()).user_data);
+        ring.sq_flags() = ring.cq_tail() < 100 ? abi::sq_taskrun : 0U;
+        return 0;
+    };
+    EXPECT_EQ(io->poll().size(), 100U);
+    kernel.on_enter = nullptr;
+    io.reset();
+}
+
 TEST_F(PairTest, AnErrorThatIsNoRefusalIsDelivered) {
     begin();
     for (const std::int32_t error : {-EIO, -EINVAL, -EAGAIN, -ENOTSUP + 1}) {

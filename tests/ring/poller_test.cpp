@@ -57,7 +57,7 @@ TEST_F(Poller, APollerThatSleepsIsWokenOncePerSubmission) {
     EXPECT_EQ(trace.take(), "") << "it was woken for all there is";
     ASSERT_TRUE(io.nop(1));
     EXPECT_TRUE(io.poll().empty());
-    EXPECT_EQ(trace.take(), "enter 7 0 0 wakeup registered\n");
+    EXPECT_EQ(trace.take(), "enter 7 1 0 wakeup registered\n");
     EXPECT_EQ(io.counters().sqpoll_wakeups, 2U);
     EXPECT_EQ(io.counters().enters, 2U);
     ASSERT_TRUE(io.nop(2));
@@ -66,7 +66,7 @@ TEST_F(Poller, APollerThatSleepsIsWokenOncePerSubmission) {
         return 0;
     };
     EXPECT_EQ(io.park().size(), 3U);
-    EXPECT_EQ(trace.take(), "enter 7 0 1 getevents wakeup registered\n");
+    EXPECT_EQ(trace.take(), "enter 7 1 1 getevents wakeup registered\n");
     kernel.ring().sq_flags() = 0;
     ASSERT_TRUE(io.nop(3));
     EXPECT_EQ(io.park(1s).size(), 1U);

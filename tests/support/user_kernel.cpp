@@ -107,7 +107,13 @@ long UserKernel::enter(const Enter& made) {
     if (on_enter)
         if (const auto given = on_enter(made)) return *given;
     Ring* const ring = ring_of(made.fd, (made.flags & abi::enter_registered_ring) != 0);
-    return ring ? ring->finish(made.to_submit) : -EBADF;
+    if (!ring) return -EBADF;
+    return ring->is_polled_by_a_thread() ? wake(made) : ring->finish(made.to_submit);
+}
+
+long UserKernel::wake(const Enter& made) {
+    if (made.to_submit > 0) return made.to_submit;
+    return (made.flags & abi::enter_getevents) != 0 ? 0 : -EOWNERDEAD;
 }
 
 UserKernel::Ring* UserKernel::ring_of(int fd, bool registered) {

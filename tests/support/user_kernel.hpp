@@ -64,7 +64,8 @@ public:
     std::vector<Register> registers;
     [[nodiscard]] std::size_t registered(std::uint32_t code) const;
 
-    // --- A ring of its making, in order. By default an enter consumes all it is offered and completes each with 0.
+    // --- A ring of its making, in order. By default an enter consumes all it is offered and completes each with 0; of a ring
+    // with an SQPOLL thread, which the test plays, it only wakes.
     class Ring {
     public:
         Ring(std::uint32_t entries, const abi::Params& asked, const UserKernel& kernel);
@@ -75,6 +76,7 @@ public:
         // Takes `count` SQEs, or as many as there are, and returns how many.
         std::uint32_t consume(std::uint32_t count);
         void post(Token token, std::int32_t res = 0, std::uint32_t flags = 0);
+        [[nodiscard]] bool is_polled_by_a_thread() const { return (params.flags & abi::setup_sqpoll) != 0; }
         // Consumes and completes.
         long finish(std::uint32_t count);
         [[nodiscard]] std::uint32_t& sq_flags() const { return word(abi::off_sq_ring, params.sq_off.flags); }
@@ -98,6 +100,9 @@ public:
     };
     [[nodiscard]] Ring& ring(std::size_t number = 0) { return *rings_.at(number); }
     [[nodiscard]] std::size_t rings() const { return rings_.size(); }
+    // What an enter answers on a ring that an SQPOLL thread takes from: the number of SQEs that it was given, and EOWNERDEAD
+    // for none (5.12 and 5.13). Nothing is consumed.
+    static long wake(const Enter& made);
     // The ring that a descriptor is, or a registered index; null for none.
     [[nodiscard]] Ring* ring_of(int fd, bool registered);
 
