@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// What registered (fixed) buffers are worth: random reads with the same memory registered and not, of ordinary and of
-// huge pages, at several sizes, out of the page cache or with O_DIRECT. One process is one round; bench/run makes the
-// rounds, several of them in changing order, and report/fixed_buffers.py compares. The target is opened for reading only.
+// What registered (fixed) buffers are worth: random reads with the same memory registered and not, of ordinary and of huge
+// pages, at several sizes, out of the page cache or with O_DIRECT; and fixed reads whose bytes are then copied to where an
+// engine that does not work in the arena wants them. One process is one round; bench/run makes the rounds, several of them in
+// changing order, and report/fixed_buffers.py compares. The target is opened for reading only.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -128,9 +129,6 @@ public:
         }
         return reap(io_.poll(), completed);
     }
-    bool turn() {
-        return turn([](std::uint32_t) {});
-    }
     template <class Completed>
     bool drain(Completed completed) {
         while (io_.in_flight() != 0)
@@ -211,10 +209,14 @@ std::string verify(Reader& reader, std::uint64_t size) {
 
 // --- What is measured -------------------------------------------------------------------------------------------------
 
+enum class Buffers { unregistered, fixed, copied };  // copied: fixed, and then a memcpy
+constexpr std::array<const char*, 3> buffers_names = {"unregistered", "fixed", "copied"};
+
 struct Configuration {
     std::uint64_t size;
     squall::BufferArena* arena;
-    bool fixed;
+    Buffers buffers;
+    std::span<std::byte> copies;  // where those go: as much memory as the arena has, and not in it
     bool verified = false;
 };
 
@@ -236,9 +238,15 @@ unsigned io_workers() {
 }
 
 void measure(benchmark::State& state, Configuration& configuration) {
-    auto made = make_reader(*configuration.arena, configuration.fixed, configuration.size);
+    auto made = make_reader(*configuration.arena, configuration.buffers != Buffers::unregistered, configuration.size);
     if (!made) return state.SkipWithError(made.error().message().c_str());
     Reader& reader = *made;
+    const bool copies = configuration.buffers == Buffers::copied;
+    const auto completed = [&reader, &configuration, copies](std::uint32_t slot) {
+        if (!copies) return;
+        const std::span<std::byte> from = reader.buffer(slot);
+        std::memcpy(&configuration.copies[slot * from.size()], from.data(), from.size());
+    };
     if (!configuration.verified) {
         if (const std::string wrong = verify(reader, configuration.size); !wrong.empty())
             return state.SkipWithError(wrong.c_str());
@@ -247,17 +255,18 @@ void measure(benchmark::State& state, Configuration& configuration) {
     if (page_cache) fill_page_cache(configuration.size);
     bool well = true;
     for (std::uint64_t queued = 0; queued + settings.batch <= settings.depth; queued += settings.batch)
-        well = well && reader.turn();
+        well = well && reader.turn(completed);
 
     const squall::Counters before = reader.counters();
     const double process_before = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
     const double thread_before = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
-    while (well && state.KeepRunningBatch(static_cast<benchmark::IterationCount>(settings.batch))) well = reader.turn();
+    while (well && state.KeepRunningBatch(static_cast<benchmark::IterationCount>(settings.batch)))
+        well = reader.turn(completed);
     const double thread = cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - thread_before;
     const double process = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - process_before;
     const squall::Counters& after = reader.counters();
 
-    if (!well || !reader.drain([](std::uint32_t) {})) return state.SkipWithError(reader.failure().c_str());
+    if (!well || !reader.drain(completed)) return state.SkipWithError(reader.failure().c_str());
     const auto reads = static_cast<double>(after.submitted - before.submitted);
     state.counters["enters_per_op"] = static_cast<double>(after.enters - before.enters) / reads;
     state.counters["fixed_share"] = static_cast<double>(after.fixed - before.fixed) / reads;
@@ -289,17 +298,23 @@ void measure_all() {
     auto base =
         squall::BufferArena::create({.buffer_size = largest, .count = settings.depth, .pages = squall::Pages::base});
     if (!base) give_up(base.error().message());
+    auto engine =
+        squall::BufferArena::create({.buffer_size = largest, .count = settings.depth, .pages = squall::Pages::base});
+    if (!engine) give_up(engine.error().message());
     std::optional<squall::BufferArena> huge = make_huge_arena(largest);
     const char* const huge_kind = !huge ? "none" : huge->pages() == squall::Pages::hugetlb ? "hugetlb" : "transparent";
     benchmark::AddCustomContext("huge_pages", huge_kind);
+    std::string sizes;
+    for (const std::uint64_t size : settings.sizes) sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
+    benchmark::AddCustomContext("sizes", sizes);
     benchmark::AddCustomContext("depth", std::to_string(settings.depth));
     benchmark::AddCustomContext("batch", std::to_string(settings.batch));
     benchmark::AddCustomContext("span_mib", std::to_string(target.bytes / mebibyte));
     benchmark::AddCustomContext("page_cache_filled", settings.sequential ? "from end to end" : "by such reads");
 
     // Another order in every round, since a configuration finds what the one before left in caches and in the device. Sizes
-    // stay together, for the page cache's sake, and the two that are compared are neighbours: the less time between them,
-    // the less the machine changes meanwhile.
+    // stay together, for the page cache's sake, and those that are compared are neighbours: the less time between them, the
+    // less the machine changes meanwhile.
     std::mt19937_64 order(settings.round);
     const auto coin = [&order] { return (order() & 1) != 0; };
     std::shuffle(settings.sizes.begin(), settings.sizes.end(), order);
@@ -309,15 +324,17 @@ void measure_all() {
         if (coin()) std::swap(arenas[0], arenas[1]);
         for (squall::BufferArena* const arena : arenas) {
             if (!arena) continue;
-            const bool fixed_first = coin();
-            configurations.push_back({size, arena, fixed_first});
-            configurations.push_back({size, arena, !fixed_first});
+            std::vector<Buffers> ways = {Buffers::unregistered, Buffers::fixed};
+            if (coin()) std::swap(ways[0], ways[1]);
+            if (arena == &*base) ways.insert(coin() ? ways.begin() : ways.end(), Buffers::copied);
+            for (const Buffers buffers : ways) configurations.push_back({size, arena, buffers, engine->memory()});
         }
     }
     for (Configuration& configuration : configurations) {
-        const std::string name =
-            std::string(settings.direct ? "direct/" : "page_cache/") + std::to_string(configuration.size) +
-            (configuration.arena == &*base ? "/base" : "/huge") + (configuration.fixed ? "/fixed" : "/unregistered");
+        const std::string name = std::string(settings.direct ? "direct/" : "page_cache/") +
+                                 std::to_string(configuration.size) +
+                                 (configuration.arena == &*base ? "/base/" : "/huge/") +
+                                 buffers_names[static_cast<std::size_t>(configuration.buffers)];
         benchmark::RegisterBenchmark(name.c_str(),
                                      [&configuration](benchmark::State& state) { measure(state, configuration); })
             // User and system time of all threads, the kernel's own workers for this process among them.

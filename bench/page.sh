@@ -17,7 +17,7 @@ page_runs_of() {
 
 # Sets `answers` and `failures`. An answer that cannot be had leaves the others their place on the page.
 ask_all() {
-    local question known option words runs run number=0
+    local question known option words runs run status number=0
     for question in "${questions[@]}"; do
         known=$(options_in bench/run "bench/questions/$question.sh")
         words=("--$question")
@@ -34,20 +34,22 @@ ask_all() {
             # shellcheck disable=SC2086 # the words of $run are options
             in_background env -C "$called_from" "$root/bench/run" "${words[@]}" $run --json "$scratch/$((++number)).json" \
                 2>"$scratch/errors"
-            case $? in
-                0) answers+=("$scratch/$number.json") ;;
-                2) cat "$scratch/errors" >&2; exit 2 ;;
-                *)
-                    cat "$scratch/errors"
-                    failures+=("${words[*]}${run:+ $run}: $(tail -n 1 "$scratch/errors" | sed 's/^bench\/run: //')")
-                    ;;
-            esac
+            status=$?
+            if [ -s "$scratch/$number.json" ]; then # an expectation that is missed makes the exit code 1
+                answers+=("$scratch/$number.json")
+            elif ((status == 2)); then
+                cat "$scratch/errors" >&2
+                exit 2
+            else
+                cat "$scratch/errors"
+                failures+=("${words[*]}${run:+ $run}: $(tail -n 1 "$scratch/errors" | sed 's/^bench\/run: //')")
+            fi
         done
     done
 }
 
 make_page() {
-    local python=python3 answers=() failures=() options=()
+    local python=python3 status answers=() failures=() options=()
     tests/need python3=python3 py:matplotlib=python3-matplotlib || die 'tools are lacking'
     # The packaged matplotlib is the system's Python's, which need not be the first in PATH.
     "$python" -c 'import matplotlib' 2>/dev/null || python=/usr/bin/python3
@@ -62,7 +64,8 @@ make_page() {
     fi
     options=("${failures[@]/#/--failure=}")
     echo
-    "$python" -B bench/report page --command "$command" "${options[@]}" "$report" "${answers[@]}" ||
-        die 'the page (see above)'
+    "$python" -B bench/report page ${expect:+--expect} --command "$command" "${options[@]}" "$report" "${answers[@]}"
+    status=$?
     ((${#failures[@]} == 0)) || die "${#failures[@]} of the page's parts could not be measured (see above)"
+    end_with "$status" 'the page (see above)'
 }

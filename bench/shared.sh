@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: MIT
 #
-# What bench/run and the questions share: refusals and warnings, checks of options, programs that a signal may end, one
-# process of a benchmark, and the file that is read. Sourced by bench/run, whose variables it uses.
+# What bench/run and the questions share: refusals and warnings, checks of options, what others take of the CPUs, programs
+# that a signal may end, one process of a benchmark, and the file that is read. Sourced by bench/run, whose variables it uses.
 # shellcheck shell=bash
 
 die() {
     printf 'bench/run: FAILED: %s\n' "$*" >&2
     exit 1
+}
+# end_with STATUS WHAT: after bench/report, which has told of an expectation that is missed (3).
+end_with() {
+    (($1 == 0 || $1 == 3)) || die "$2"
+    exit $(($1 == 3))
 }
 refuse() {
     printf 'bench/run: %s is "%s": it must be %s\n' "$1" "$2" "$3" >&2
@@ -72,6 +77,47 @@ check_target() {
     fi
 }
 
+# --- What others take of the CPUs -----------------------------------------------------------------------------------------
+
+# cpu_time: a line: how many CPUs there are, and what has been spent so far, in ticks: of all CPUs, idle or not; by processes
+# other than this shell and the programs that it has waited for; by the hypervisor; and then of each of the kernel's threads its
+# number and ticks (PF_KTHREAD is bit 21 of the flags).
+cpu_time() {
+    cat /proc/stat /proc/[0-9]*/stat 2>/dev/null | awk -v self=$$ '
+        /^cpu / { for (i = 2; i <= 9; ++i) all += $i; spent = $2 + $3 + $4; stolen = $9 }
+        /^cpu[0-9]/ { ++cpus }
+        /^[0-9]+ \(/ {
+            process = $1
+            sub(/^.*\) /, "")
+            if (process == self)
+                spent -= $12 + $13 + $14 + $15
+            else if (int($7 / 2097152) % 2)
+                threads = threads " " process " " $12 + $13
+        }
+        END { printf "%d %d %d %d%s\n", cpus, all, spent, stolen, threads }'
+}
+# taken BEFORE AFTER: of two of these lines: how many CPUs there are, and how many of them were taken in between by other
+# processes, and by the hypervisor. The kernel's threads do what the benchmark asked for, such as completing its writes; one
+# that has ended meanwhile takes what it had spent before with it.
+taken() {
+    awk -v before="$1" -v after="$2" 'BEGIN {
+        words = split(before, b); split(after, a)
+        others = a[3] - b[3]
+        for (i = 5; i < words; i += 2) had[b[i]] = b[i + 1]
+        for (i = 5; i in a; i += 2) others -= a[i + 1] - had[a[i]]
+        all = a[2] - b[2]
+        if (all > 0) printf "%d %.3f %.3f\n", a[1], a[1] * (others > 0 ? others : 0) / all, a[1] * (a[4] - b[4]) / all
+    }'
+}
+# say_idle: before anything is measured.
+say_idle() {
+    local before cpus others stolen
+    before=$(cpu_time)
+    sleep 1
+    read -r cpus others stolen < <(taken "$before" "$(cpu_time)") || return 0
+    printf '== before measuring: other processes take %.2f of %d CPUs, the hypervisor %.2f\n' "$others" "$cpus" "$stolen"
+}
+
 # --- Processes ------------------------------------------------------------------------------------------------------------
 
 child=
@@ -90,17 +136,19 @@ done_count=0
 # The words by which a Google Benchmark is told where its result goes, for use with `measure`.
 benchmark_out=('--benchmark_out={}' --benchmark_out_format=json)
 # measure WHAT COMMAND...: one process of `total`. WHAT is shown; "{}" in COMMAND stands for the file that it writes its
-# result to. "warning: " lines of its standard error become warnings. Exit codes 1 and 2 end everything, others are the
-# caller's.
+# result to. "warning: " lines of its standard error become warnings. What others took of the CPUs meanwhile goes to a line of
+# $scratch/taken. Exit codes 1 and 2 end everything, others are the caller's.
 measure() {
-    local what=$1 file started=$SECONDS status
+    local what=$1 file started=$SECONDS status before
     shift
     file=$scratch/$((++done_count)).json
+    before=$(cpu_time)
     printf '[%*d/%d] %s' "${#total}" "$done_count" "$total" "$what"
     in_background "${@//\{\}/$file}" >"$scratch/log" 2>"$scratch/errors"
     status=$?
     printf ', %d s\n' $((SECONDS - started))
     if ((status == 0)); then
+        taken "$before" "$(cpu_time)" >>"$scratch/taken"
         files+=("$file")
         sed -n 's/^warning: //p' "$scratch/errors" >>"$scratch/warnings"
     elif ((status <= 2 || status > 128)); then

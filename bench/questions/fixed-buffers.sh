@@ -57,7 +57,7 @@ ask() {
     local available kinds kind order round flags size_list
     leave_out_sizes_beyond_the_limit
     available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
-    ((available > 2 * span + 2 * depth * bytes[-1] / 1048576)) ||
+    ((available > 2 * span + 3 * depth * bytes[-1] / 1048576)) ||
         warn "only $available MiB of memory are available: the page cache may not hold the $span MiB that are read"
     make_target "$build/$program" "--span-mib=$span"
 

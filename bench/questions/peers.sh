@@ -20,7 +20,7 @@
 #   --ops LIST          of read,write (read)
 #   --kinds LIST        of page_cache,direct (page_cache,direct)
 program=bench/peers
-rounds=$([ "$quick" ] && echo 2 || echo 5)
+rounds=$([ "$quick" ] && echo 3 || echo 5)
 peers_only=
 target=
 dir=

@@ -7,7 +7,7 @@
 #   --arena MIB         the largest arena, 1 to 65536 (8192; with --quick 256)
 #   --dir DIRECTORY     where to make the files (TMPDIR, else /var/tmp, unless that is memory)
 program=bench/scale
-rounds=$([ "$quick" ] && echo 2 || echo 3)
+rounds=3
 file_count=$([ "$quick" ] && echo 50000 || echo 1000000)
 arena=$([ "$quick" ] && echo 256 || echo 8192)
 dir=

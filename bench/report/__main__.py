@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 #
-# Makes of what several processes of one benchmark wrote: tables of medians, a verdict in one sentence, and JSON of one
-# shape for all questions. What a question's figures mean is in the module of its name. bench/run runs this.
+# Makes of what several processes of one benchmark wrote: tables of medians, what they mean in plain words and in one
+# sentence, and JSON of one shape for all questions. What a question's figures mean is in the module of its name. bench/run
+# runs this. The exit code is 3 where an expectation was asked for and is missed.
 #
-#   python3 bench/report answer [--warnings FILE] [--json FILE] ... QUESTION RESULT...
+#   python3 bench/report answer [--warnings FILE] [--taken FILE] [--expect] [--json FILE] ... QUESTION RESULT...
 #   python3 bench/report compare A.json B.json [--fail-if-slower PERCENT]
-#   python3 bench/report page [--command TEXT] [--failure TEXT] DIRECTORY JSON...
+#   python3 bench/report page [--expect] [--command TEXT] [--failure TEXT] DIRECTORY JSON...
 import argparse
 import importlib
 import json
@@ -15,9 +16,13 @@ import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
 
+import others
 from compare import compare
 from machine import facts
 from sample import Failure
+
+MISSED = 3  # an expectation
+WIDTH = 110  # of lines of words
 
 
 def check_results(results, warnings):
@@ -50,26 +55,41 @@ def now():
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+def lines_of(path):
+    return Path(path).read_text(encoding="utf-8").splitlines() if path else []
+
+
+def wrapped(line, indent, label=""):
+    return textwrap.fill(line, WIDTH, initial_indent=f"{label:<{indent}}" if label else "", subsequent_indent=" " * indent,
+                         break_long_words=False)
+
+
+def missed_text(expectations):
+    missed = sum(not entry["met"] for entry in expectations)
+    return f"{missed} of {len(expectations)} expectations missed"
+
+
 def answer(options):
     results = [load(path) for path in options.results]
-    warnings = []
-    if options.warnings:
-        with open(options.warnings, encoding="utf-8") as file:
-            warnings = list(dict.fromkeys(line.strip() for line in file))
+    warnings = list(dict.fromkeys(line.strip() for line in lines_of(options.warnings)))
+    taken = others.others(lines_of(options.taken))
+    if others.is_much(taken):
+        warnings.append(f"{others.words(taken)}: figures are worse and lie further apart than on an idle machine")
     check_results(results, warnings)
     found = importlib.import_module(options.question.replace("-", "_")).answer(results, warnings)
+    expectations = found.expectations if options.expect else []
 
-    print("\n".join(found.lines))
+    print("\n".join(found.lines).rstrip("\n"))
     print()
-    for expectation in found.expectations:
-        print(f"expected  {expectation['rule']}: {expectation['found']}, {'met' if expectation['met'] else 'NOT MET'}")
+    for line in found.words:
+        print(wrapped(line, 4 if line.startswith(" ") else 0))
+    print()
+    for expectation in expectations:
+        print(f"expected  {expectation['rule']}: {expectation['found']}, {'met' if expectation['met'] else 'MISSED'}")
+    if taken and not others.is_much(taken):
+        print(wrapped(others.words(taken), 10, "machine"))
     for warning in warnings:
-        print(textwrap.fill(warning, 100, initial_indent="warning   ", subsequent_indent=" " * 10, break_long_words=False))
-    verdict = found.sentence
-    if found.expectations:
-        verdict = ("as" if all(entry["met"] for entry in found.expectations) else "NOT as") + " expected: " + verdict
-    if warnings:
-        verdict += f"; {len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
+        print(wrapped(warning, 10, "warning"))
     if options.json:
         document = {
             "question": options.question,
@@ -79,13 +99,21 @@ def answer(options):
             "processes": len(results),
             "figures": found.figures,
             "table": found.lines,
-            "expectations": found.expectations,
+            "words": found.words,
+            "verdict": found.sentence,
+            "expectations": expectations,
+            "taken": taken,
             "warnings": warnings,
-            "verdict": verdict,
         }
         save(document, options.json)
         print(f"JSON      {options.json}")
-    print(f"bench/run: {verdict}")
+    last = [found.sentence]
+    if warnings:
+        last.append(f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}")
+    if expectations:
+        last.append(missed_text(expectations))
+    print(f"bench/run: {'; '.join(last)}")
+    return MISSED if not all(entry["met"] for entry in expectations) else 0
 
 
 def check_document(document, path):
@@ -104,7 +132,7 @@ def compare_files(options):
         print(f"{name}         {path}: {document['command']}, {document['date']}")
     verdict, is_within = compare(base, new, options.fail_if_slower, print)
     print(f"bench/run: {verdict}")
-    sys.exit(0 if is_within else 1)
+    return 0 if is_within else 1
 
 
 def write_page(options):
@@ -123,10 +151,14 @@ def write_page(options):
     directory.mkdir(exist_ok=True)
     (directory / "index.html").write_text(page(results), encoding="utf-8")
     save(results, directory / "results.json")
-    expectations = judged(results)
-    met = sum(entry["met"] for entry in expectations)
     print(f"JSON      {directory / 'results.json'}")
-    print(f"bench/run: {directory / 'index.html'}: {met} of {len(expectations)} figures as expected")
+    expectations = judged(results) if options.expect else []
+    if options.expect and not expectations:
+        raise Failure("no expectation is in these results: they are there when it was measured with --expect")
+    answered = len({document["question"] for document in results["answers"]})
+    last = f"{directory / 'index.html'}: {answered} question{'s' if answered > 1 else ''} answered"
+    print(f"bench/run: {last}{'; ' + missed_text(expectations) if expectations else ''}")
+    return MISSED if not all(entry["met"] for entry in expectations) else 0
 
 
 def main():
@@ -136,6 +168,8 @@ def main():
     command.add_argument("question")
     command.add_argument("results", nargs="*")
     command.add_argument("--warnings", help="a file with a warning in each line")
+    command.add_argument("--taken", help="a file with what others took of the CPUs, a line for each process")
+    command.add_argument("--expect", action="store_true", help="say what squall's developers expect, and whether it is met")
     command.add_argument("--json", help="where to write everything for a program to read")
     command.add_argument("--command", default="", help="what made the results")
     command.add_argument("--compiler", default="")
@@ -152,14 +186,15 @@ def main():
     command.add_argument("directory")
     command.add_argument("results", nargs="+")
     command.add_argument("--command", default="", help="what made the results")
+    command.add_argument("--expect", action="store_true", help="fail where an expectation is missed")
     command.add_argument("--failure", action="append", default=[], help="what could not be measured, and why")
     command.set_defaults(run=write_page)
     options = parser.parse_args()
-    options.run(options)
+    return options.run(options)
 
 
 try:
-    main()
+    sys.exit(main())
 except (Failure, OSError, ValueError, KeyError) as error:
     what = f"no {error}" if isinstance(error, KeyError) else error
     print(f"bench/run: {what}", file=sys.stderr)

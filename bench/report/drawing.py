@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY = "#0072B2 #D55E00 #009E73 #E69F00 #CC79A7 #56B4E9 #6E6E6E".split()
 MARKS = {BLUE: "o", VERMILION: "s", GREEN: "^", ORANGE: "D", PURPLE: "v", SKY: "P", GREY: "X"}
-ROLES = {"fixed": BLUE, "unregistered": VERMILION, "second": SKY, "kernel": PURPLE, "nothing": GREY}
+ROLES = {"fixed": BLUE, "unregistered": VERMILION, "copied": ORANGE, "second": SKY, "kernel": PURPLE, "nothing": GREY}
 PEERS = {"squall": BLUE, "liburing": VERMILION, "fio": GREEN, "libaio": ORANGE, "pread": PURPLE, "posix": SKY, "preadv2": GREY}
 INK = "#1f2328"
 WIDTH = 4.3  # inches

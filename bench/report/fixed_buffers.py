@@ -1,35 +1,59 @@
 # SPDX-License-Identifier: MIT
 #
 # Reads into fixed against unregistered buffers, by size, out of the page cache and with O_DIRECT, on ordinary and on
-# huge pages. A ratio is taken within each process.
+# huge pages: for which of them fixed buffers are worth it on this machine, what huge pages add, and what is left when the
+# bytes are copied out. A ratio is taken within each process. CPU time decides, since a device that is the limit hides the
+# gain from IOPS.
 import os
 from statistics import median
 
 from sample import WANDER_MAX, Answer, Failure, Sample, size_text
+from verdict import EXPLAINED, amount, listing, unseen, verdict, words
 
 PAGE = f"{os.sysconf('SC_PAGE_SIZE') // 1024} KiB"
 KINDS = {"page_cache": "page cache", "direct": "O_DIRECT"}
 
-# What squall promises of itself on an ordinary x86-64 machine. A device or a CPU may be such that it cannot be.
+# What squall's developers expect on an ordinary x86-64 machine. A device or a CPU may be such that it cannot be.
 PAGE_CACHE_MIN = 1.10  # 4 KiB, page cache: IOPS, or the inverse of CPU time, of fixed over unregistered
 DIRECT_MAX = 0.60  # 128 KiB, O_DIRECT: CPU time of fixed on huge pages over unregistered on ordinary pages
 
 WORKERS_MAX = 0.05  # this share of the CPU time spent by io-wq workers is worth a warning
 RESIDENT_MIN = 0.999  # and so is less than this of the file in the page cache
 
+BUFFERS = ("unregistered", "fixed", "copied")  # copied: fixed, and then a memcpy
 COUNTERS = ("enters_per_op", "fixed_share", "io_worker_share", "resident_share", "io_workers")
+
+
+def rows_asked_for(result):
+    """The names of the rows of one process: all of one kind."""
+    kinds = {run["name"].split("/")[0] for run in result["benchmarks"]}
+    if len(kinds) != 1:
+        raise Failure(f"a process has rows of {listing(sorted(kinds)) if kinds else 'nothing'}: it must be of one kind")
+    context = result["context"]
+    ways = ["base/unregistered", "base/fixed", "base/copied"]
+    if context["huge_pages"] != "none":
+        ways += ["huge/unregistered", "huge/fixed"]
+    return [f"{kind}/{size}/{way}" for kind in kinds for size in context["sizes"].split(",") for way in ways]
 
 
 def rows_of(results):
     runs = {}
     for result in results:
+        found = {}
         for run in result["benchmarks"]:
             kind, size, pages, buffers = run["name"].split("/")[:4]
-            if run["fixed_share"] != (1.0 if buffers == "fixed" else 0.0):
+            if run["fixed_share"] != (0.0 if buffers == "unregistered" else 1.0):
                 raise Failure(f"{run['name']}: {run['fixed_share']:.0%} of its transfers were fixed")
+            if run["cpu_time"] <= 0 or run["real_time"] <= 0:
+                raise Failure(f"{run['name']}: it took no time, so nothing was measured")
+            found[f"{kind}/{size}/{pages}/{buffers}"] = run
+        asked_for = rows_asked_for(result)
+        if lacking := [name for name in asked_for if name not in found]:
+            raise Failure(f"{len(lacking)} of {len(asked_for)} rows are lacking: {', '.join(lacking)}")
+        for name, run in found.items():
+            kind, size, pages, buffers = name.split("/")
             runs.setdefault((kind, int(size), pages, buffers), []).append(run)
-    order = {"page_cache": 0, "base": 0, "unregistered": 0}
-    keys = sorted(runs, key=lambda key: (order.get(key[0], 1), key[1], order.get(key[2], 1), order.get(key[3], 1)))
+    keys = sorted(runs, key=lambda key: (key[0] != "page_cache", key[1], key[2] != "base", BUFFERS.index(key[3])))
     return {
         key: {
             "iops": Sample(1e9 / run["real_time"] for run in runs[key]),
@@ -75,20 +99,21 @@ def say_rows(found, rows, page_names):
         )
 
 
+def ratio(rows, figure, kind, size, mine, theirs):
+    """Sample of the ratio of two rows, each "pages/buffers"; None where one of them is lacking."""
+    sides = [rows.get((kind, size, *way.split("/"))) for way in (mine, theirs)]
+    return sides[0][figure].over(sides[1][figure]) if all(sides) else None
+
+
 def ratios_of(rows):
     """(kind, size) -> the five ratios of fixed over unregistered that the table shows, None where there is none."""
-
-    def ratio(figure, kind, size, pages, against_pages):
-        mine, theirs = rows.get((kind, size, pages, "fixed")), rows.get((kind, size, against_pages, "unregistered"))
-        return mine[figure].over(theirs[figure]) if mine and theirs else None
-
     return {
         (kind, size): {
-            "iops_base": ratio("iops", kind, size, "base", "base"),
-            "iops_huge": ratio("iops", kind, size, "huge", "huge"),
-            "cpu_base": ratio("cpu_ns", kind, size, "base", "base"),
-            "cpu_huge": ratio("cpu_ns", kind, size, "huge", "huge"),
-            "cpu_huge_over_base": ratio("cpu_ns", kind, size, "huge", "base"),
+            "iops_base": ratio(rows, "iops", kind, size, "base/fixed", "base/unregistered"),
+            "iops_huge": ratio(rows, "iops", kind, size, "huge/fixed", "huge/unregistered"),
+            "cpu_base": ratio(rows, "cpu_ns", kind, size, "base/fixed", "base/unregistered"),
+            "cpu_huge": ratio(rows, "cpu_ns", kind, size, "huge/fixed", "huge/unregistered"),
+            "cpu_huge_over_base": ratio(rows, "cpu_ns", kind, size, "huge/fixed", "base/unregistered"),
         }
         for kind, size in dict.fromkeys(key[:2] for key in rows)
     }
@@ -103,24 +128,122 @@ def say_ratios(found, ratios):
         found.say((line + "".join(f"{cell:<{width}}" for cell, width in zip(cells, (13, 15, 13, 15, 13)))).rstrip())
 
 
-def judge(found, ratios):
+# --- In words ---------------------------------------------------------------------------------------------------------
+
+
+def where_text(keys, every):
+    """"page-cache reads of 4 KiB and O_DIRECT reads of 64 KiB to 1 MiB": neighbours among the sizes measured are a range."""
+    parts = []
+    for kind in KINDS:
+        sizes = [size for one, size in keys if one == kind]
+        measured = [size for one, size in every if one == kind]
+        if not sizes:
+            continue
+        runs = []
+        for size in sizes:
+            if runs and measured.index(size) == measured.index(runs[-1][-1]) + 1:
+                runs[-1].append(size)
+            else:
+                runs.append([size])
+        spans = [size_text(run[0]) + (f" to {size_text(run[-1])}" if len(run) > 1 else "") for run in runs]
+        parts.append(f"{KINDS[kind].replace('page cache', 'page-cache')} reads of {listing(spans)}")
+    return listing(parts)
+
+
+def grouped(verdicts):
+    """Of (kind, size) -> Verdict: the keys of each of the three."""
+    return {kind: [key for key, one in verdicts.items() if one.kind == kind] for kind in ("less", "same", "more")}
+
+
+def group_text(kind, keys, verdicts):
+    """Which reads they are, and the most that is among them."""
+    if kind == "same":
+        return f"{where_text(keys, verdicts)} ({unseen(verdicts[key] for key in keys)})"
+    most = (min if kind == "less" else max)(keys, key=lambda key: verdicts[key].median)
+    where = f" at {size_text(most[1])}" if len(keys) > 1 else ""
+    where += f" {KINDS[most[0]]}" if len({key[0] for key in keys}) > 1 else ""
+    return f"{where_text(keys, verdicts)} ({amount(verdicts[most].median, 'CPU time')}{where})"
+
+
+def tell_grouped(found, verdicts, less):
+    for kind, says in (("less", less), ("same", "no difference seen"), ("more", "costs more")):
+        if keys := grouped(verdicts)[kind]:
+            found.tell(f"  {says}: {group_text(kind, keys, verdicts)}")
+
+
+def rate_words(iops, is_of_note):
+    """What a reader may want to know beside the CPU time."""
+    if iops.kind != "same":
+        return f"; reads a second: {iops.figures()}"
+    return "; no difference seen in reads a second" if is_of_note else ""
+
+
+def tell_fixed(found, rows, verdicts):
+    found.tell(f"Are fixed buffers worth it here? CPU time per read, fixed over unregistered, both on {PAGE} pages.")
+    found.tell(EXPLAINED)
+    for (kind, size), one in verdicts.items():
+        iops = verdict(ratio(rows, "iops", kind, size, "base/fixed", "base/unregistered"))
+        says = words(one, "CPU time", less="worth it", more="costs more")
+        found.tell(f"  {KINDS[kind]:<11} {size_text(size):<8} {says}{rate_words(iops, one.kind != 'same')}")
+
+
+def tell_huge(found, added, alone, huge):
+    if not added:
+        found.tell("What huge pages would add is not known: there were none (see the warning).")
+        return
+    found.tell(f"What do huge pages ({huge}) under fixed buffers add? Fixed on them over fixed on {PAGE} pages.")
+    tell_grouped(found, added, "they save more")
+    found.tell("And where the memory lies on huge pages anyway? Fixed over unregistered, both on them.")
+    tell_grouped(found, alone, "worth it")
+
+
+def tell_price(found, verdicts, context):
+    sizes = [int(size) for size in context["sizes"].split(",")]
+    most = int(context["depth"]) * max(sizes)
+    found.tell(
+        "What does an arena cost? Its memory is locked, once for each Io that it is given to, and counts against"
+        f" RLIMIT_MEMLOCK without CAP_IPC_LOCK: here {context['depth']} buffers of {size_text(max(sizes))},"
+        f" {most / (1 << 20):.3g} MiB. And it pays in place, where the engine works on the bytes in the arena. If each read is"
+        " copied to where the engine wants it, over an unregistered read to there:"
+    )
+    tell_grouped(found, verdicts, "still worth it")
+
+
+def sentence(fixed, added):
     clauses = []
+    for kind, says in (("less", "are worth it for"), ("same", "make no difference that shows for"), ("more", "cost more for")):
+        if keys := grouped(fixed)[kind]:
+            clauses.append(f"{says} {group_text(kind, keys, fixed)}")
+    text = f"here fixed buffers {listing(clauses)}"
+    if more := grouped(added)["less"]:
+        text += f"; huge pages under them save more for {where_text(more, added)}"
+    return text
+
+
+def tell(found, rows, context):
+    keys = dict.fromkeys(key[:2] for key in rows)
+
+    def verdicts(mine, theirs):
+        ratios = {key: ratio(rows, "cpu_ns", *key, mine, theirs) for key in keys}
+        return {key: verdict(one) for key, one in ratios.items() if one}
+
+    fixed, added = verdicts("base/fixed", "base/unregistered"), verdicts("huge/fixed", "base/fixed")
+    tell_fixed(found, rows, fixed)
+    tell_huge(found, added, verdicts("huge/fixed", "huge/unregistered"), context["huge_pages"])
+    tell_price(found, verdicts("base/copied", "base/unregistered"), context)
+    found.sentence = sentence(fixed, added)
+
+
+def expect(found, ratios):
     if row := ratios.get(("page_cache", 4096)):
-        cpu, iops = row["cpu_base"].median, row["iops_base"].median
-        best = max(iops, 1 / cpu)
+        best = max(row["iops_base"].median, 1 / row["cpu_base"].median)
         rule = f"page cache, 4 KiB: fixed at least {PAGE_CACHE_MIN:.2f}x in IOPS or in CPU"
         found.expect(rule, f"{best:.2f}x", best >= PAGE_CACHE_MIN)
-        clauses.append(f"{cpu - 1:+.0%} at 4 KiB cached")
     row = ratios.get(("direct", 131072))
     if row and row["cpu_huge_over_base"]:
         cpu = row["cpu_huge_over_base"].median
         rule = f"O_DIRECT, 128 KiB: CPU, huge / {PAGE} *, at most {DIRECT_MAX:.2f}"
         found.expect(rule, f"{cpu:.2f}", cpu <= DIRECT_MAX)
-        clauses.append(f"{cpu - 1:+.0%} at 128 KiB O_DIRECT")
-    if not clauses:
-        for kind, size in (min(ratios, key=lambda key: key[1]), max(ratios, key=lambda key: key[1])):
-            clauses.append(f"{ratios[kind, size]['cpu_base'].median - 1:+.0%} at {size_text(size)} {KINDS[kind]}")
-    found.sentence = "fixed: CPU " + ", ".join(dict.fromkeys(clauses))
 
 
 def answer(results, warnings):
@@ -130,6 +253,8 @@ def answer(results, warnings):
     add_warnings(rows, warnings)
     huge = {"hugetlb": "hugetlb", "transparent": "huge", "none": ""}[context["huge_pages"]]
     page_names = {"base": PAGE, "huge": huge}
+    if not any(kind == "page_cache" for kind, *_ in rows):
+        raise Failure("no process read out of the page cache")
 
     found.say(
         f"random reads of {context['span_mib']} MiB, {context['depth']} in flight, queued {context['batch']} at a time;"
@@ -143,7 +268,8 @@ def answer(results, warnings):
     say_ratios(found, ratios)
     if huge:
         found.say(f"* fixed on huge pages / unregistered on {PAGE} pages: all that an arena can bring")
-    judge(found, ratios)
+    tell(found, rows, context)
+    expect(found, ratios)
 
     depth, batch = int(context["depth"]), int(context["batch"])
     for (kind, size, pages, buffers), row in rows.items():

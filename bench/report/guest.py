@@ -9,9 +9,10 @@ import subprocess
 import sys
 
 from sample import Answer, Failure, Sample, size_text, warn_if_wandering
+from verdict import EXPLAINED, brief, verdict, words
 
 FLOOR = "t/io_uring"
-# What squall sets itself: IOPS on null_blk, polled and with fixed buffers, over the floor's.
+# What squall's developers expect: IOPS on null_blk, polled and with fixed buffers, over the floor's.
 MIN = 1.0
 DEVICES = {"nullb0": "null_blk", "nvme0n1": "NVMe, emulated"}
 
@@ -46,6 +47,33 @@ def collect(path, command):
         json.dump({"context": {"squall_optimized": "yes"}, "rows": rows}, file)
 
 
+def tell(found, iops):
+    """The three things to choose or to doubt, each with all else equal."""
+
+    def say(mine, theirs):
+        if mine in iops and theirs in iops:
+            device, size, *way = mine
+            what = " ".join(way[:2])
+            one = verdict(iops[mine].over(iops[theirs]))
+            found.tell(f"  {DEVICES[device]}, {size_text(size)}, {what}: {words(one, 'reads')}")
+
+    keys = [key for key in iops if key[4] == "squall"]
+    found.tell("What do fixed buffers give where the device is not the limit? Reads a second, fixed over unregistered.")
+    for key in keys:
+        if key[3] == "fixed":
+            say(key, (*key[:3], "unregistered", "squall"))
+    found.tell("What does polling give? Reads a second, polled over by interrupts.")
+    for key in keys:
+        if key[2] == "busy" and key[3] == "fixed":
+            say(key, (*key[:2], "interrupt", *key[3:]))
+    if any(key[4] == FLOOR for key in iops):
+        found.tell(f"What does squall cost? Its reads a second over those of {FLOOR}, a bare loop.")
+        for key in keys:
+            if key[3] == "fixed":
+                say(key, (*key[:4], FLOOR))
+    found.tell(EXPLAINED)
+
+
 def answer(results, warnings):
     found = Answer()
     samples = {}
@@ -71,18 +99,20 @@ def answer(results, warnings):
             if device == "nullb0" and way == "busy" and buffers == "fixed":
                 rule = f"null_blk, {size_text(size)}, polled and fixed: at least {MIN} of {FLOOR}'s IOPS"
                 found.expect(rule, f"{ratio.median:.2f}", ratio.median >= MIN)
-                if size == 4096:
-                    found.sentence = f"{thousands.median:.0f} thousand polled 4 KiB reads a second on null_blk: " \
-                                     f"{ratio.median:.2f} of {FLOOR}"
         else:
             found.say(f"{row}{thousands.text(0)}")
         for peer, sample in (("squall", mine), (FLOOR, floor)):
             if sample:
                 found.figure("guest: reads a second", "IOPS", "more", sample, peer=peer, device=DEVICES[device], size=size,
                              way=way, buffers=buffers)
-    if not found.sentence:
-        best = iops[("nullb0", 4096, "busy", "fixed", "squall")]
-        found.sentence = f"{best.median / 1e3:.0f} thousand polled 4 KiB reads a second on null_blk"
+    best = ("nullb0", 4096, "busy", "fixed")
+    mine, unregistered = iops[*best, "squall"], iops[*best[:3], "unregistered", "squall"]
+    floor = iops.get((*best, FLOOR))
+    found.sentence = f"{mine.median / 1e3:.0f} thousand polled and fixed 4 KiB reads a second on null_blk: over unregistered" \
+                     f" {brief(verdict(mine.over(unregistered)), 'reads')}"
+    if floor:
+        found.sentence += f", over {FLOOR} {brief(verdict(mine.over(floor)), 'reads')}"
+    tell(found, iops)
     warn_if_wandering(iops.values(), warnings)
     return found
 

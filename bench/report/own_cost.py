@@ -2,11 +2,23 @@
 #
 # The library's own cost per operation, the kernel's side replaced by memory, whose own time is taken off.
 from sample import Answer, Sample, liburing_name, repetitions, warn_if_wandering
+from verdict import EXPLAINED, brief, verdict, words
 
-# What squall sets itself on an ordinary x86-64 machine: ns, and the share of liburing's.
+# What squall's developers expect on an ordinary x86-64 machine: ns, and the share of liburing's.
 MAX_NS = 2.0
 MAX_SHARE = 0.40
 OPERATIONS = ("nop", "read", "read_fixed")
+
+
+def tell(found, rows, ratios, peer):
+    found.tell("What does squall itself cost? Queueing an operation and reaping its completion, without the kernel's part.")
+    for what, ratio in ratios.items():
+        mine = rows[f"squall_{what}"].median
+        # A million operations of 1 ns are a thousandth of a CPU's second.
+        line = f"  {what.replace('_', ', ')}: {mine:.1f} ns, so a million a second take {mine / 10:.2f} % of a CPU"
+        found.tell(line + (f"; beside {peer}: {words(verdict(ratio), 'CPU time')}" if ratio else ""))
+    if any(ratios.values()):
+        found.tell(EXPLAINED)
 
 
 def answer(results, warnings):
@@ -37,7 +49,9 @@ def answer(results, warnings):
             found.figure("cost", "ns/op", "less", theirs, peer=peer, op=called)
     found.figure("cost of the kernel's stand-in", "ns/op", None, stand_in)
     warn_if_wandering(rows.values(), warnings)
-    found.sentence = f"{rows['squall_read'].median:.1f} ns per read, {rows['squall_read_fixed'].median:.1f} per fixed read"
+    tell(found, rows, ratios, peer)
+    mine = [rows[f"squall_{what}"].median for what in ("read", "read_fixed")]
+    found.sentence = f"squall itself takes {mine[0]:.1f} ns for a read and {mine[1]:.1f} for a fixed read"
     if ratios["read"]:
-        found.sentence += f": {ratios['read'].median:.2f} and {ratios['read_fixed'].median:.2f} of {peer}"
+        found.sentence += f"; a read beside {peer}: {brief(verdict(ratios['read']), 'CPU time')}"
     return found

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 #
-# Writes results as one HTML page that needs nothing beside it: verdicts first, then each question's plots and tables, the
-# machine, and the command that makes it again. What is plotted is said by sections/NAME.py, question by question.
+# Writes results as one HTML page that needs nothing beside it: first what they mean for the machine, a sentence for each
+# question; then each question's words, plots and tables; the machine; what squall's developers expect, where that was asked
+# for; and the command that makes it again. What is plotted is said by sections/NAME.py, question by question.
 import base64
 import html
 import importlib.util
 
+import others
 from drawing import svg
 from plot import Section
 
@@ -21,8 +23,7 @@ p { margin: 0.3rem 0 0.8rem; max-width: 46rem; }
 .soft, figcaption { color: var(--soft); }
 .soft { font-size: 0.92rem; }
 ul.verdicts { list-style: none; margin: 1rem 0; padding: 0; max-width: 60rem; }
-ul.verdicts li { display: flex; gap: 0.8rem; padding: 0.45rem 0; border-bottom: 1px solid var(--line); }
-ul.verdicts b { flex: 0 0 1.4rem; text-align: center; }
+ul.verdicts li { padding: 0.45rem 0; border-bottom: 1px solid var(--line); }
 .good { color: var(--good); } .bad { color: var(--bad); }
 a { color: #0b57a4; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22.5rem), 1fr)); gap: 1.8rem 1.6rem;
@@ -60,35 +61,38 @@ def figure_html(plot):
     )
 
 
-def mark(document):
-    if not document["expectations"]:
-        return '<b aria-hidden="true">&middot;</b>'
-    if all(entry["met"] for entry in document["expectations"]):
-        return '<b class="good" title="as expected">&#10003;</b>'
-    return '<b class="bad" title="not as expected">&#10007;</b>'
+def words_html(words):
+    """An indented line belongs to the paragraph before it."""
+    items = []
+    for line in [*words, ""]:
+        if line.startswith(" "):
+            items.append(f"<li>{text(' '.join(line.split()))}</li>")
+            continue
+        if items:
+            yield f'<ul class="plain">{"".join(items)}</ul>'
+            items = []
+        if line:
+            yield f"<p>{text(line)}</p>"
 
 
 def section_html(section, anchor):
     yield f'<h2 id="{anchor}">{text(section.title)}</h2><p>{text(section.lead)}</p>'
+    first = section.documents[0]
+    yield from words_html(first["words"])
     for heading, plots in section.groups:
         if heading:
             yield f"<h3>{text(heading)}</h3>"
         yield '<div class="plots">'
         yield from map(figure_html, plots)
         yield "</div>"
-    first = section.documents[0]
-    if first["expectations"]:
-        yield "<table><tr><th>expected</th><th>found</th><th></th></tr>"
-        for entry in first["expectations"]:
-            verdict = '<span class="good">met</span>' if entry["met"] else '<span class="bad">not met</span>'
-            yield f"<tr><td>{text(entry['rule'])}</td><td>{text(entry['found'])}</td><td>{verdict}</td></tr>"
-        yield "</table>"
     for document in section.documents:
         is_open = " open" if document is first else ""
         yield f"<details{is_open}><summary>{text(document['command'])}</summary>"
-        if document["warnings"]:
-            lines = "".join(f"<li>Warning: {text(line)}</li>" for line in document["warnings"])
-            yield f'<ul class="plain">{lines}</ul>'
+        notes = [f"Warning: {line}" for line in document["warnings"]]
+        if document["taken"] and not others.is_much(document["taken"]):
+            notes.insert(0, others.words(document["taken"]))
+        if notes:
+            yield f'<ul class="plain">{"".join(f"<li>{text(note)}</li>" for note in notes)}</ul>'
         yield f"<pre>{text(chr(10).join(document['table']))}</pre></details>"
 
 
@@ -104,10 +108,33 @@ def machine_html(documents):
     yield "</table>"
 
 
+def first_answers(results):
+    """Of each question its first answer, which stands for it."""
+    first = {}
+    for document in results["answers"]:
+        first.setdefault(document["question"], document)
+    return first
+
+
 def judged(results):
-    """The expectations of all questions, each question's first answer standing for it."""
-    first = {document["question"]: document for document in reversed(results["answers"])}
-    return [entry for document in first.values() for entry in document["expectations"]]
+    """The expectations of all questions; none unless they were asked for."""
+    return [entry for document in first_answers(results).values() for entry in document["expectations"]]
+
+
+def expectations_html(results, sections):
+    expectations = judged(results)
+    if not expectations:
+        return
+    met = sum(entry["met"] for entry in expectations)
+    yield '<h2 id="expected">For those who test squall</h2>'
+    yield f"<p>Of what squall's developers expect of it, {met} of {len(expectations)} figures are met on this machine.</p>"
+    yield "<table><tr><th>question</th><th>expected</th><th>found</th><th></th></tr>"
+    for question, document in first_answers(results).items():
+        for entry in document["expectations"]:
+            verdict = '<span class="good">met</span>' if entry["met"] else '<span class="bad">missed</span>'
+            title = f'<a href="#{question}">{text(sections[question].title)}</a>'
+            yield f"<tr><td>{title}</td><td>{text(entry['rule'])}</td><td>{text(entry['found'])}</td><td>{verdict}</td></tr>"
+    yield "</table>"
 
 
 def section_of(question, documents):
@@ -124,8 +151,6 @@ def page(results):
         by_question.setdefault(document["question"], []).append(document)
     sections = {question: section_of(question, documents) for question, documents in by_question.items()}
     machine = results["answers"][0]["machine"]
-    expectations = judged(results)
-    met = sum(entry["met"] for entry in expectations)
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>squall: what was measured</title>',
@@ -133,21 +158,21 @@ def page(results):
         "<h1>squall: what was measured</h1>",
         f'<p class="soft">{text(machine["kernel"])}, {text(machine["CPUs"])} CPUs ({text(machine["CPU"])}),'
         f' {text(results["date"].replace("T", " ").replace("+00:00", " UTC"))}</p>',
-        f"<p>Of what squall promises of itself, {met} of {len(expectations)} figures came out <b>as expected</b> on"
-        ' <a href="#machine">this machine</a>. In the plots a point or bar is the median over processes, and its error bar'
-        " goes from the lowest process to the highest.</p>",
+        '<p>What squall is worth and what it costs on <a href="#machine">this machine</a>, a sentence for each question; more'
+        " of each is below. In the plots a point or bar is the median over processes, and its error bar goes from the lowest"
+        " process to the highest.</p>",
         '<ul class="verdicts">',
     ]
     for question, section in sections.items():
         document = section.documents[0]
-        parts.append(f'<li>{mark(document)}<span><a href="#{question}">{text(section.title)}</a>:'
-                     f" {text(document['verdict'])}</span></li>")
+        parts.append(f'<li><a href="#{question}">{text(section.title)}</a>: {text(document["verdict"])}</li>')
     for failure in results["failures"]:
-        parts.append(f'<li><b class="bad">!</b><span>Not measured: {text(failure)}</span></li>')
+        parts.append(f'<li><b class="bad">Not measured:</b> {text(failure)}</li>')
     parts.append("</ul>")
     for question, section in sections.items():
         parts.extend(section_html(section, question))
     parts.extend(machine_html(results["answers"]))
+    parts.extend(expectations_html(results, sections))
     parts.append(
         '<h2 id="again">Once more</h2><p>This page was made by the command below, and everything that was measured is in'
         ' <a href="results.json">results.json</a> beside it: <code>bench/run --report DIR --from results.json</code> draws'

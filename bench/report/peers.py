@@ -5,6 +5,7 @@
 from statistics import median
 
 from sample import WANDER_MAX, Answer, Sample, liburing_name, size_text
+from verdict import EXPLAINED, verdict, words
 
 KINDS = {"page_cache": "page cache", "direct": "O_DIRECT"}
 PAGES = {"base": "4 KiB", "huge": "huge", "hugetlb": "hugetlb"}
@@ -15,7 +16,7 @@ WORKERS_MAX = 0.05  # this share of the CPU time spent by io-wq workers is worth
 TRACED_MIN = 3000  # with fewer transfers a peer's own count of system calls is not held against the kernel's
 RESIDENT_MIN = 0.999  # and less than this of the file in the page cache is worth a warning
 
-# What squall promises: not to cost more than liburing with the same set-up. Both end in the same kernel.
+# What squall's developers expect: not to cost more than liburing with the same set-up. Both end in the same kernel.
 LIKE_FOR_LIKE = (("squall", "liburing"), ("squall_files", "liburing_best"))
 LIKE_FOR_LIKE_MAX = 1.05
 
@@ -187,7 +188,41 @@ def say_legend(found, cells, context):
     found.say("sampled.")
 
 
-def judge(found, cells):
+def best_against_best(cell):
+    """IOPS and CPU time: what is compared, squall's best way, the best of the others, and the verdict on their ratio; empty
+    where a side is lacking."""
+    found = {}
+    for figure, what in (("iops", "transfers a second"), ("cpu_ns", "CPU time")):
+        mine, theirs = cell.best(figure, True), cell.best(figure, False)
+        if mine and theirs and len(mine.runs) > 1:
+            found[figure] = (what, mine, theirs, verdict(getattr(mine, figure).over(getattr(theirs, figure))))
+    return found
+
+
+def tally(verdicts, less, more):
+    kinds = [one.kind for one in verdicts]
+    return f"{more} in {kinds.count('more')}, {less} in {kinds.count('less')}, no difference seen in {kinds.count('same')}"
+
+
+def tell(found, cells):
+    compared = {cell: pairs for cell in cells if len(pairs := best_against_best(cell)) == 2}
+    if not compared:
+        found.sentence = "squall or its peers could not be measured here"
+        return
+    found.tell("Which way of doing I/O is the quickest here, and which takes the least CPU time? squall's best way over the"
+               f" best of all others, each the best by its median. {EXPLAINED}")
+    for cell, pairs in compared.items():
+        found.tell(f"  {cell.name()}")
+        for what, mine, theirs, one in pairs.values():
+            found.tell(f"    {shown(mine.peer)} over {shown(theirs.peer)}: {words(one, what)}")
+    iops, cpu = ([pairs[figure][3] for pairs in compared.values()] for figure in ("iops", "cpu_ns"))
+    found.sentence = (
+        f"squall's best way beside the best of all others, in {len(compared)} cells: transfers a second"
+        f" {tally(iops, 'fewer', 'more')}; CPU time {tally(cpu, 'less', 'more')}"
+    )
+
+
+def expect(found, cells):
     for mine, theirs in LIKE_FOR_LIKE:
         ratios = [
             cell.rows[mine].cpu_ns.over(cell.rows[theirs].cpu_ns).median
@@ -198,25 +233,6 @@ def judge(found, cells):
             rule = f"CPU time of {shown(mine)} over {shown(theirs)}, set up alike: at most {LIKE_FOR_LIKE_MAX:.2f}"
             ratio = median(ratios)
             found.expect(f"{rule}, median of {len(ratios)} cells", f"{ratio:.2f}", ratio <= LIKE_FOR_LIKE_MAX)
-    iops, cpu, beaten = [], [], []
-    for cell in cells:
-        pairs = [(cell.best(figure, True), cell.best(figure, False)) for figure in ("iops", "cpu_ns")]
-        if not all(mine and theirs for mine, theirs in pairs):
-            continue
-        (mine_iops, best_iops), (mine_cpu, best_cpu) = pairs
-        iops.append(mine_iops.iops.over(best_iops.iops).median)
-        cpu.append(mine_cpu.cpu_ns.over(best_cpu.cpu_ns).median)
-        if iops[-1] < 0.95 and cpu[-1] > 1.05:
-            beaten.append(f"{shown(best_iops.peer)} at {cell.name()}")
-    if not iops:
-        found.sentence = "squall or its peers could not be measured here"
-        return
-    found.sentence = (
-        f"squall at its best against the best of all others: {min(iops):.2f} to {max(iops):.2f} of its IOPS (median"
-        f" {median(iops):.2f}) for {min(cpu):.2f} to {max(cpu):.2f} of its CPU time (median {median(cpu):.2f}), over"
-        f" {len(iops)} cells"
-    )
-    found.sentence += f"; beaten in both by {'; '.join(beaten)}" if beaten else "; beaten in both nowhere"
 
 
 def answer(results, warnings):
@@ -231,7 +247,8 @@ def answer(results, warnings):
     for cell in cells:
         say_cell(found, cell)
     say_legend(found, cells, context)
-    judge(found, cells)
+    tell(found, cells)
+    expect(found, cells)
 
     for cell in cells:
         for row in cell.rows.values():

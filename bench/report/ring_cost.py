@@ -4,8 +4,9 @@
 from statistics import median
 
 from sample import Answer, Failure, Sample, liburing_name, warn_if_wandering
+from verdict import EXPLAINED, verdict, words
 
-# What squall promises of itself on an ordinary x86-64 machine.
+# What squall's developers expect on an ordinary x86-64 machine.
 IDLE_POLL_MAX_NS = 2.0
 CREATE_MAX_US = 200
 WAKE_MAX = 1.10  # half of the wake-ups: squall over liburing
@@ -59,6 +60,36 @@ def scaled(sample, unit):
     return Sample(value / unit for value in sample.values)
 
 
+def tell(found, figures, peer):
+    def time(name, number, nanoseconds=1, digits=1):
+        return f"{figures[name, number].median / nanoseconds:.{digits}f}"
+
+    def beside(mine, theirs):
+        if theirs not in figures:
+            return ""
+        return f"; beside {peer}: {words(verdict(figures[mine].over(figures[theirs])), 'time')}"
+
+    found.tell("What does a ring cost beside its operations?")
+    idle, wake, create = ("idle_poll", "cpu_time"), ("wake_park", "p50"), ("create_bare", "real_time")
+    found.tell(f"  a poll() that finds nothing: {time(*idle)} ns{beside(idle, ('liburing_idle_peek', 'cpu_time'))}")
+    plain, gone = time("wake_read", "p50", 1e3), time("create_bare", "destroy", 1e3, 0)
+    found.tell(f"  waking up: park() returns {time(*wake, 1e3)} us after the event, and read(2) {plain}: most of it is the"
+               f" kernel's scheduler{beside(wake, ('wake_liburing', 'p50'))}")
+    found.tell(f"  an Io, once per thread: {time(*create, 1e3, 0)} us to make, {gone} to destroy"
+               f"{beside(create, ('create_liburing', 'real_time'))}")
+    for kind, pages in (("base", "4 KiB"), ("transparent", "huge"), ("hugetlb", "hugetlb")):
+        name = f"create_large_arena/{kind}"
+        if (name, "arena") in figures:
+            found.tell(f"  an arena of 1 GiB on {pages} pages: {time(name, 'arena', 1e6, 0)} ms to make, and"
+                       f" {time(name, 'real_time', 1e6)} ms to register with each Io")
+    leases = [time(f"acquire_release/{threads}", "cpu_time", digits=0) for threads in (1, 2)
+              if (f"acquire_release/{threads}", "cpu_time") in figures]
+    found.tell(f"  a buffer of an arena: {leases[0]} ns to acquire and release"
+               + (f", {leases[1]} where two threads do so at once" if len(leases) > 1 else ""))
+    if ("liburing_idle_peek", "cpu_time") in figures:
+        found.tell(EXPLAINED)
+
+
 def answer(results, warnings):
     found = Answer()
     figures, skipped = figures_of(results)
@@ -95,6 +126,7 @@ def answer(results, warnings):
     if other := figures.get(("wake_liburing", "p50")):
         ratio = wake.over(other).median
         found.expect(f"woken from park(): at most {WAKE_MAX} of {peer}", f"{ratio:.2f}", ratio <= WAKE_MAX)
+    tell(found, figures, peer)
     warn_if_wandering([figures[key] for key in (("idle_poll", "cpu_time"), ("wake_park", "p50"))], warnings)
     found.sentence = (
         f"an idle poll takes {idle:.1f} ns, creating an Io {create:.0f} us, and park() returns {wake.median / 1e3:.1f} us"

@@ -34,12 +34,18 @@ class Sample:
 
 @dataclass
 class Answer:
-    """What a question's module makes of its results: lines are for people, figures for programs."""
+    """What a question's module makes of its results: words say to a reader what the figures mean for his machine, and the
+    sentence says it once more, at once; lines are the tables; figures are for programs. Expectations are what squall's
+    developers set themselves: they are shown to those who ask."""
 
+    words: list = field(default_factory=list)
     lines: list = field(default_factory=list)
     figures: list = field(default_factory=list)
     expectations: list = field(default_factory=list)
     sentence: str = ""
+
+    def tell(self, line):
+        self.words.append(line)
 
     def say(self, line=""):
         self.lines.append(line)

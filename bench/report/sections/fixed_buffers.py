@@ -16,6 +16,7 @@ def ways(figures):
         for buffers in ("unregistered", "fixed"):
             name = f"{buffers}, {pages if is_base else 'huge'} pages"
             yield name, {"pages": pages, "buffers": buffers}, is_base
+    yield "fixed, and copied out", {"pages": base_pages(figures), "buffers": "copied"}, False
 
 
 def relative_plot(figures, kind, by, x, x_text, title, **labels):
