@@ -66,7 +66,7 @@ def wrapped(line, indent, label=""):
 
 def missed_text(expectations):
     missed = sum(not entry["met"] for entry in expectations)
-    return f"{missed} of {len(expectations)} expectations missed"
+    return f"{missed} of {len(expectations)} expectations missed" if missed else f"all {len(expectations)} expectations met"
 
 
 def answer(options):
