@@ -151,13 +151,16 @@ def where_text(keys, every):
 
 
 def grouped(verdicts):
-    """Of (kind, size) -> Verdict: the keys of each of the three."""
-    return {kind: [key for key, one in verdicts.items() if one.kind == kind] for kind in ("less", "same", "more")}
+    """Of (kind, size) -> Verdict: the keys of each of the three, and apart from them those of which nothing is known."""
+    groups = {kind: [] for kind in ("less", "same", "vague", "more")}
+    for key, one in verdicts.items():
+        groups["vague" if one.is_vague else one.kind].append(key)
+    return groups
 
 
 def group_text(kind, keys, verdicts):
     """Which reads they are, and the most that is among them."""
-    if kind == "same":
+    if kind in ("same", "vague"):
         return f"{where_text(keys, verdicts)} ({unseen(verdicts[key] for key in keys)})"
     most = (min if kind == "less" else max)(keys, key=lambda key: verdicts[key].median)
     where = f" at {size_text(most[1])}" if len(keys) > 1 else ""
@@ -166,9 +169,10 @@ def group_text(kind, keys, verdicts):
 
 
 def tell_grouped(found, verdicts, less):
-    for kind, says in (("less", less), ("same", "no difference seen"), ("more", "costs more")):
-        if keys := grouped(verdicts)[kind]:
-            found.tell(f"  {says}: {group_text(kind, keys, verdicts)}")
+    says = {"less": less, "same": "no difference seen", "vague": "no difference seen", "more": "costs more"}
+    for kind, keys in grouped(verdicts).items():
+        if keys:
+            found.tell(f"  {says[kind]}: {group_text(kind, keys, verdicts)}")
 
 
 def rate_words(iops, is_of_note):
@@ -210,10 +214,9 @@ def tell_price(found, verdicts, context):
 
 
 def sentence(fixed, added):
-    clauses = []
-    for kind, says in (("less", "are worth it for"), ("same", "make no difference that shows for"), ("more", "cost more for")):
-        if keys := grouped(fixed)[kind]:
-            clauses.append(f"{says} {group_text(kind, keys, fixed)}")
+    says = {"less": "are worth it for", "same": "make no difference that shows for", "more": "cost more for"}
+    says["vague"] = says["same"]
+    clauses = [f"{says[kind]} {group_text(kind, keys, fixed)}" for kind, keys in grouped(fixed).items() if keys]
     text = f"here fixed buffers {listing(clauses)}"
     if more := grouped(added)["less"]:
         text += f"; huge pages under them save more for {where_text(more, added)}"

@@ -111,7 +111,7 @@ class Verdicts(unittest.TestCase):
                                 (1, 1, "up to 1 %")):
             self.assertIn(says, unseen([Verdict(1, low, high)]))
         self.assertIn("up to 12 %", unseen([Verdict(1, 0.97, 1.03), Verdict(1, 0.88, 1.03)]))
-        self.assertIn("too few or lie too far apart", unseen([Verdict(1, 0.4, 2.1)]))
+        self.assertIn("too few or lie too far apart", words(Verdict(1, 0.4, 2.1), "time"))
 
     def test_a_ratio_in_words(self):
         for ratio, says in ((0.47, "about half the time"), (0.17, "about a sixth of the time"), (0.41, "59 % less time"),
@@ -195,6 +195,20 @@ class FixedBuffers(unittest.TestCase):
         self.assertIn("worth it: 10 % less", self.line(self.answer(small), "page cache  4 KiB"))
         found = self.line(self.answer(small, wander=0.3), "page cache  4 KiB")
         self.assertRegex(found, r"no difference seen: .* one of up to [2-9]\d % may hide")
+
+    def test_where_nothing_is_known_it_says_so_and_spoils_no_other_verdict(self):
+        results = reads({})
+        for number, result in enumerate(results):
+            for run in result["benchmarks"]:
+                if run["name"].startswith("direct/4096/base/fixed"):
+                    run["cpu_time"] *= 30 if number == 1 else 1
+        found = fixed_buffers.answer(results, [])
+        self.assertIn("no difference seen", self.line(found, "O_DIRECT    4 KiB"))
+        self.assertRegex(
+            found.sentence,
+            r"no difference that shows for page-cache reads of 4 KiB to 128 KiB and O_DIRECT reads of 128 KiB \(one of up to \d %"
+            r" may hide\) and make no difference that shows for O_DIRECT reads of 4 KiB \(nor could one be: the processes",
+        )
 
     def test_neighbours_among_the_sizes_are_a_range_and_others_a_list(self):
         sizes = (4096, 16384, 65536, 131072, 1048576)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# What a ratio of two costs means in words, of three kinds: less, more, or no difference seen, and then how large one could
-# have hidden. The interval is Student's over the logarithms of the processes' ratios. What the words are, and what to make
+# What a ratio of two costs means in words, of three kinds: less, more, or no difference seen, and then how large a one may
+# hide. The interval is Student's over the logarithms of the processes' ratios. What the words are, and what to make
 # of a verdict, is the question's module's business.
 from dataclasses import dataclass
 from math import ceil, exp, log, sqrt
@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from sample import Failure
 
 SLIGHT = 0.05  # a difference below this is told, but not called one: nothing should be changed for its sake
+VAGUE = 1.0  # where a difference as large as this may hide, nothing is known
 NEAR = 0.10  # how far a ratio may be from a half, a third and so on to be called so
 
 # The 97.5 % quantiles of Student's distribution, for 1 to 10 degrees of freedom.
@@ -54,6 +55,10 @@ class Verdict:
         """The largest difference, either way, that the figures leave room for."""
         return max(1 - self.low, self.high - 1)
 
+    @property
+    def is_vague(self):
+        return self.kind == "same" and not self.is_seen and self.bound > VAGUE
+
     def figures(self, digits=2):
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
@@ -83,10 +88,10 @@ def amount(ratio, what):
 
 def unseen(verdicts):
     """How large a difference may hide in those that show none: rounded up, so that the words promise no more than the
-    figures."""
+    figures. Of vague ones it says that, so they should be among themselves."""
     bound = max(one.bound for one in verdicts)
-    if bound > 1:
-        return "the processes are too few or lie too far apart to tell: more --rounds"
+    if bound > VAGUE:
+        return "nor could one be: the processes are too few or lie too far apart, so more --rounds"
     return f"one of up to {max(1, ceil(round(100 * bound, 6)))} % may hide"
 
 
