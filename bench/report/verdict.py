@@ -59,8 +59,8 @@ class Verdict:
     def is_vague(self):
         return self.kind == "same" and not self.is_seen and self.bound > VAGUE
 
-    def figures(self, digits=2):
-        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+    def figures(self):
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 def verdict(ratio):
