@@ -48,6 +48,13 @@ std::string quoted(const char* path) {
     return text;
 }
 
+const char* kind_of(std::uint32_t mode) noexcept {
+    if (S_ISDIR(mode)) return "a directory";
+    if (S_ISFIFO(mode)) return "a pipe";
+    if (S_ISSOCK(mode)) return "a socket";
+    return S_ISCHR(mode) ? "a character device" : "no file at all";
+}
+
 Result<struct ::statx> stat_of(int fd, unsigned mask, const char* doing) {
     struct ::statx found {};
     const int status = sys::statx(fd, "", AT_EMPTY_PATH, mask, &found);
@@ -185,6 +192,22 @@ Result<std::uint32_t> Io::block_size(int fd) const {
         if (sys::ioctl(fd, BLKPBSZGET, &physical) >= 0 && physical > 0) return physical;
     }
     return found->stx_blksize;
+}
+
+Result<std::uint64_t> Io::file_size(int fd) const {
+    const auto found = stat_of(fd, STATX_TYPE | STATX_SIZE, "file_size");
+    if (!found) return found.error();
+    if (S_ISREG(found->stx_mode)) return found->stx_size;
+    const std::string doing = "file_size(fd=" + std::to_string(fd) + ")";
+    if (S_ISBLK(found->stx_mode)) {
+        std::uint64_t bytes = 0;
+        if (const int status = sys::ioctl(fd, BLKGETSIZE64, &bytes); status < 0)
+            return Error(-status, doing + ": ioctl(BLKGETSIZE64)");
+        return bytes;
+    }
+    return Error(
+        EINVAL, doing,
+        std::string("it is ") + kind_of(found->stx_mode) + ", and only a regular file or a block device has a size");
 }
 
 Result<DirectIoAlignment> direct_io_alignment(int fd) {

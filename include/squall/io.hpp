@@ -217,6 +217,10 @@ public:
     // Bytes per block that `fd` is best written in: a block device's physical block (BLKPBSZGET), a file's st_blksize.
     // Errors: EBADF, and those of statx(2).
     [[nodiscard]] Result<std::uint32_t> block_size(int fd) const;
+    // Bytes in `fd`: a regular file's st_size (statx(2)), a block device's capacity (BLKGETSIZE64). Extending writes that
+    // have completed are in it, those in flight may be. Errors: EBADF; those of statx(2) and, of a block device, of
+    // ioctl(2); EINVAL when it is neither (a directory, a pipe), so that there is no size: the message says what it is.
+    [[nodiscard]] Result<std::uint64_t> file_size(int fd) const;
 
 private:
     explicit Io(detail::Ring* ring) noexcept;

@@ -249,6 +249,7 @@ private:
                 break;
             case 1:
                 (void)io.block_size(fd());
+                (void)io.file_size(fd());
                 break;
             case 2:
                 (void)direct_io_alignment(fd());

@@ -145,6 +145,7 @@ void try_paths(Input& input, Io& io) {
     const Completion opened = copy();
     if (!opened.ok()) return check_words(opened.error());
     if (auto size = io.block_size(opened.res); !size) check_words(size.error());
+    if (auto size = io.file_size(opened.res); !size) check_words(size.error());
     if (auto alignment = direct_io_alignment(opened.res); !alignment) check_words(alignment.error());
     ::close(opened.res);
 }

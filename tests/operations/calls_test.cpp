@@ -164,9 +164,12 @@ struct Device {
     long ioctl = 0;
     int size = 0;
     long statx = 0;
+    std::uint64_t bytes = 0;  // of the file, or of the device
     std::optional<long> operator()(Call& call) const {
         if (call.number == SYS_ioctl) {
-            std::memcpy(reinterpret_cast<void*>(call.args[2]), &size, sizeof(size));
+            const bool whole = call.args[1] == BLKGETSIZE64;
+            std::memcpy(reinterpret_cast<void*>(call.args[2]), whole ? static_cast<const void*>(&bytes) : &size,
+                        whole ? sizeof(bytes) : sizeof(size));
             return ioctl;
         }
         if (call.number != SYS_statx) return std::nullopt;
@@ -174,6 +177,7 @@ struct Device {
         found.stx_mask = mask;
         found.stx_mode = static_cast<std::uint16_t>(mode);
         found.stx_blksize = 1000;
+        found.stx_size = S_ISBLK(mode) ? 0 : bytes;
         std::memcpy(reinterpret_cast<char*>(&found) + 152, &memory, sizeof(memory));
         std::memcpy(reinterpret_cast<char*>(&found) + 156, &offset, sizeof(offset));
         std::memcpy(reinterpret_cast<void*>(call.args[4]), &found, sizeof(found));
@@ -196,6 +200,41 @@ TEST_F(Calls, BlockSizeIsTheDevicesPhysicalBlockOrTheFilesOwnWord) {
     EXPECT_EQ(ask({.mode = S_IFBLK, .ioctl = -ENOTTY, .size = 4096}), 1000U);
     EXPECT_EQ(ask({.mode = S_IFCHR, .size = 4096}), 1000U);
     EXPECT_EQ(io.block_size(-1).error().message(), "block_size(fd=-1): statx: EBADF (Bad file descriptor)");
+}
+
+TEST_F(Calls, FileSizeIsTheFilesOwnOrTheDevicesCapacity) {
+    const auto ask = [this](const Device& device) {
+        const Intercept answers{device};
+        return io.file_size(9);
+    };
+    constexpr std::uint64_t large = (1ULL << 40) + 1;
+    EXPECT_EQ(ask({}).value(), 0U);
+    EXPECT_EQ(take(), "statx 9 \"\" 0x1000 0x201\n");
+    EXPECT_EQ(ask({.bytes = large}).value(), large);
+    take();
+    EXPECT_EQ(ask({.mode = S_IFBLK, .bytes = large}).value(), large);
+    EXPECT_EQ(take(), "statx 9 \"\" 0x1000 0x201\nioctl 9 BLKGETSIZE64\n");
+    EXPECT_EQ(ask({.mode = S_IFBLK}).value(), 0U) << "a drive without a medium";
+    EXPECT_EQ(ask({.mode = S_IFBLK, .ioctl = -EIO}).error().message(),
+              "file_size(fd=9): ioctl(BLKGETSIZE64): EIO (Input/output error)");
+    EXPECT_EQ(ask({.statx = -EIO}).error().message(), "file_size(fd=9): statx: EIO (Input/output error)");
+    EXPECT_EQ(io.file_size(-1).error().message(), "file_size(fd=-1): statx: EBADF (Bad file descriptor)");
+}
+
+TEST_F(Calls, WhatHasNoSizeIsNamed) {
+    const auto refusal = [this](const char* what) {
+        return "file_size(fd=9): EINVAL (Invalid argument): it is " + std::string(what) +
+               ", and only a regular file or a block device has a size";
+    };
+    const std::pair<std::uint32_t, const char*> kinds[] = {{S_IFDIR | 0755, "a directory"},
+                                                           {S_IFIFO, "a pipe"},
+                                                           {S_IFSOCK, "a socket"},
+                                                           {S_IFCHR, "a character device"},
+                                                           {0, "no file at all"}};
+    for (const auto& [mode, what] : kinds) {
+        const Intercept answers{Device{.mode = mode, .bytes = 4096}};
+        EXPECT_EQ(io.file_size(9).error().message(), refusal(what));
+    }
 }
 
 TEST_F(Calls, DirectAlignmentIsWhatTheBestSourceSays) {

@@ -369,6 +369,18 @@ TEST_P(IoTest, KnowsBlockSizesAndAlignments) {
     EXPECT_EQ(direct_io_alignment(-1).error().code(), EBADF);
 }
 
+TEST_P(IoTest, KnowsTheSizeOfAFileAsItGrowsAndThatADirectoryHasNone) {
+    const Fd file = open("f", {.read = true, .write = true, .create = true});
+    EXPECT_EQ(io.file_size(file).value(), 0U);
+    EXPECT_EQ(run(io.write(file, memory(1000), 5'000'000'000, 2)), 1000);
+    EXPECT_EQ(io.file_size(file).value(), 5'000'001'000U);
+    ASSERT_EQ(::ftruncate(file, 7), 0);
+    EXPECT_EQ(io.file_size(file).value(), 7U);
+    const Fd directory(::open(dir.path().c_str(), O_RDONLY | O_DIRECTORY));
+    EXPECT_EQ(io.file_size(directory).error().code(), EINVAL);
+    EXPECT_EQ(io.file_size(-1).error().code(), EBADF);
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, IoTest, testing::Combine(testing::ValuesIn(every_kind), testing::Bool()),
                          [](const auto& test) {
                              return name_of(std::get<0>(test.param)) +
@@ -434,6 +446,7 @@ TEST(DirectIoAlignment, AsksABlockDeviceForItsLogicalBlock) {
     if (file < 0) GTEST_SKIP() << "no block device may be opened here";
     const Io io = make_io({.entries = 1});
     EXPECT_GE(io.block_size(file).value(), 512U);
+    EXPECT_EQ(io.file_size(file).value(), static_cast<std::uint64_t>(::lseek(file, 0, SEEK_END)));
     const Intercept before_6_1(dio(1, 1, 0));
     const auto alignment = direct_io_alignment(file);
     ASSERT_TRUE(alignment);

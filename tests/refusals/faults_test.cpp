@@ -416,13 +416,16 @@ TEST(Faults, SizesAreLearntOrTheErrorSaysWhyNot) {
         const FaultsHere here;
         const auto block = io.block_size(file);
         const auto alignment = direct_io_alignment(file);
+        const auto size = io.file_size(file);
         EXPECT_EQ(block.has_value(), !fault || fault->nth != 0);
         EXPECT_EQ(alignment.has_value(), !fault || fault->nth != 1);
+        EXPECT_EQ(size.has_value(), !fault || fault->nth != 2);
         if (!block) expect_named(block.error(), *fault, "block_size(fd=" + std::to_string(file) + "): statx");
         if (!alignment)
             expect_named(alignment.error(), *fault, "direct_io_alignment(fd=" + std::to_string(file) + "): statx");
+        if (!size) expect_named(size.error(), *fault, "file_size(fd=" + std::to_string(file) + "): statx");
     });
-    EXPECT_EQ(met, 20U);
+    EXPECT_EQ(met, 30U);
 }
 
 TEST(Faults, AMisalignedTransferIsExplainedAsFarAsTheMachineTells) {

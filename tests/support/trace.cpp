@@ -70,7 +70,7 @@ const Names register_codes = {{abi::register_buffers, "buffers"},
                               {abi::register_ring_fds, "ring-fds"},
                               {abi::unregister_ring_fds, "unregister-ring-fds"},
                               {abi::register_sync_cancel, "sync-cancel"}};
-const Names requests = {{BLKSSZGET, "BLKSSZGET"}, {BLKPBSZGET, "BLKPBSZGET"}};
+const Names requests = {{BLKSSZGET, "BLKSSZGET"}, {BLKPBSZGET, "BLKPBSZGET"}, {BLKGETSIZE64, "BLKGETSIZE64"}};
 const Names limits = {{RLIMIT_MEMLOCK, "memlock"}, {RLIMIT_NOFILE, "nofile"}};
 
 const char* text_at(std::uintptr_t address) { return address == 0 ? "(null)" : reinterpret_cast<const char*>(address); }
