@@ -45,15 +45,17 @@ def memory():
 
 
 def mount_of(path):
-    """Source, type and options of the file system that path is on: the last line whose mount point leads to it."""
-    best = ("", "", "", "")
+    """Mount point, source, type and options of the file system that path is on: the last line whose mount point leads to it
+    with the path's device, or with another where none has it, as a btrfs subvolume's is in no line."""
+    best, rank = ("", "", "", ""), (False, 0)
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in read("/proc/self/mountinfo").splitlines():
         fields, _, rest = line.partition(" - ")
         fields, rest = fields.split(), rest.split()
         point = fields[4].encode().decode("unicode_escape")
-        if fields[2] == number and os.path.realpath(path).startswith(point) and len(point) >= len(best[0]):
+        if os.path.realpath(path).startswith(point) and (fields[2] == number, len(point)) >= rank:
+            rank = (fields[2] == number, len(point))
             best = (point, rest[1], rest[0], f"{fields[5]},{rest[2]}" if len(rest) > 2 else fields[5])
     return best
 
