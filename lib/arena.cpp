@@ -49,8 +49,8 @@ std::string read_small_file(const char* path) {
 
 std::size_t base_page() noexcept { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
-// What MAP_HUGETLB gives by default and what a transparent huge page is; on x86-64 and most arm64 both are 2 MiB. 0
-// when the kernel has no transparent huge pages.
+// What MAP_HUGETLB gives by default and what a transparent huge page is. On x86-64 and most arm64 both are 2 MiB; with
+// 64 KiB pages they are 512 MiB, and an operator may have made the first 1 GiB. 0 when the kernel has none.
 std::size_t transparent_page() {
     const std::string size = read_small_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
     return size.empty() ? 0 : std::strtoull(size.c_str(), nullptr, 10);
@@ -89,8 +89,7 @@ int touch(const Block& block) noexcept {
     return 0;
 }
 
-Block map_hugetlb(std::size_t wanted) {
-    const std::size_t page = hugetlb_page();
+Block map_hugetlb(std::size_t wanted, std::size_t page) {
     if (page == 0) return {nullptr, 0, 0, Pages::hugetlb, ENOMEM};
     const std::size_t bytes = round_up(wanted, page);
     // Without MAP_NORESERVE the pages are set aside here, so that touching them cannot fail with SIGBUS.
@@ -160,8 +159,7 @@ Block map_base(std::size_t wanted, bool never_huge) {
 }
 
 // Huge pages for all of it, or EOPNOTSUPP: a few of them would neither coalesce nor be worth a name.
-Block map_transparent(std::size_t wanted) {
-    const std::size_t page = transparent_page();
+Block map_transparent(std::size_t wanted, std::size_t page) {
     if (page == 0) return {nullptr, 0, 0, Pages::transparent, EOPNOTSUPP};
     Block block = map_aligned(wanted, page, Pages::transparent);
     if (!block.at) return block;
@@ -181,18 +179,20 @@ Block map_transparent(std::size_t wanted) {
 Block map_as_asked(std::size_t wanted, Pages pages) {
     switch (pages) {
         case Pages::hugetlb:
-            return map_hugetlb(wanted);
+            return map_hugetlb(wanted, hugetlb_page());
         case Pages::transparent:
-            return map_transparent(wanted);
+            return map_transparent(wanted, transparent_page());
         case Pages::base:
             return map_base(wanted, true);
         case Pages::automatic:
             break;
     }
-    // Rounding up to a huge page may double a small arena, and does no more than that.
-    const std::size_t worth_it = std::size_t{1} << 20;
-    Block block = wanted >= worth_it ? map_hugetlb(wanted) : Block{};
-    if (!block.at && wanted >= worth_it) block = map_transparent(wanted);
+    // Rounding up to a huge page may double a small arena, and does no more than that: the page may be of 1 GiB.
+    const auto worth_it = [wanted](std::size_t page) { return page != 0 && round_up(wanted, page) - wanted <= wanted; };
+    Block block;
+    if (const std::size_t page = hugetlb_page(); worth_it(page)) block = map_hugetlb(wanted, page);
+    if (block.at) return block;
+    if (const std::size_t page = transparent_page(); worth_it(page)) block = map_transparent(wanted, page);
     return block.at ? block : map_base(wanted, false);
 }
 

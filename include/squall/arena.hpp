@@ -74,7 +74,8 @@ private:
 // After fork() the child has no arena: acquire() finds nothing there and the memory is not mapped (MADV_DONTFORK, I10).
 class SQUALL_API BufferArena {
 public:
-    // Maps and touches count * buffer_size bytes, rounded up to whole pages. Errors, all without side effects:
+    // Maps and touches count * buffer_size bytes, rounded up to whole pages: with Pages::automatic to at most twice as many,
+    // or to whole base pages. Errors, all without side effects:
     //   EINVAL  an option is out of range; the message names the value and the rule.
     //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the message says which, and how.
     //   EOPNOTSUPP  Pages::transparent where the kernel gave none.

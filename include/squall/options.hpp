@@ -104,9 +104,12 @@ struct IoOptions {
 
 // Which pages back an arena.
 enum class Pages : std::uint8_t {
-    automatic,    // asked: the best that can be had of the three below, huge ones from 1 MiB on; never an answer
-    hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages); asked: these or an error
-    transparent,  // transparent huge pages (madvise); asked: these or an error
+    // Asked: the best that can be had of the three below; never an answer. Huge pages of either kind only where rounding up
+    // to whole ones at most doubles the arena: of 2 MiB from 1 MiB on, of 512 MiB (arm64 with 64 KiB pages) from 256 MiB on.
+    automatic,
+    // Asked for by name, a kind is given or there is an error, at any size.
+    hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages)
+    transparent,  // transparent huge pages (madvise)
     base,         // the machine's ordinary pages, 4 KiB on x86-64
 };
 

@@ -134,16 +134,66 @@ TEST_F(ArenaPages, GivesBasePagesThatStayBasePages) {
     EXPECT_EQ(trace.take(), "munmap m2 16384\nmunmap m1 4096\n");
 }
 
-TEST_F(ArenaPages, GivesASmallArenaOrdinaryPagesWithoutAFurtherLook) {
+TEST_F(ArenaPages, GivesASmallArenaOrdinaryPagesOnceItKnowsHowLargeTheHugeOnesAre) {
     // 1 MiB less one buffer, which is not worth a huge page.
     EXPECT_EQ(make({.buffer_size = 512, .count = 2047}),
               "m1 = mmap 12288 read write private anonymous\n"
+              "file1 = open /proc/meminfo cloexec\n"
+              "read file1 8192\n"
+              "close file1\n"
+              "file2 = open /sys/kernel/mm/transparent_hugepage/hpage_pmd_size cloexec\n"
+              "read file2 256\n"
+              "close file2\n"
               "m2 = mmap 1048576 read write private anonymous\n"
               "madvise m2 1048576 populate-write\n"
               "madvise m1 12288 wipe-on-fork\n"
               "madvise m2 1048576 dont-fork\n");
     EXPECT_EQ(arena->pages(), Pages::base);
     EXPECT_EQ(arena->memory().size(), 1048576U) << "whole pages";
+}
+
+TEST_F(ArenaPages, TakesHugePagesWhereRoundingUpAtMostDoublesTheArena) {
+    const std::size_t base = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const auto hugetlb_of = [](std::size_t page) {
+        return [page] { return "Hugepagesize: " + std::to_string(page / 1024) + " kB\n"; };
+    };
+    const auto transparent_of = [](std::size_t page) { return [page] { return std::to_string(page) + "\n"; }; };
+    const auto expect = [&](const ArenaOptions& options, Pages pages, std::size_t page_size, std::size_t bytes) {
+        const std::string calls = make(options);
+        ASSERT_TRUE(arena) << message;
+        const std::string asked = std::to_string(options.count) + " of " + std::to_string(options.buffer_size);
+        EXPECT_EQ(arena->pages(), pages) << asked;
+        EXPECT_EQ(arena->page_size(), page_size) << asked;
+        EXPECT_EQ(arena->memory().size(), (bytes + page_size - 1) / page_size * page_size) << asked;
+        EXPECT_EQ(contains(calls, "hugetlb"), pages == Pages::hugetlb) << asked << "\n" << calls;
+        EXPECT_EQ(contains(calls, " huge\n"), pages == Pages::transparent) << asked << "\n" << calls;
+    };
+    constexpr std::size_t mib = std::size_t{1} << 20;
+    for (const std::size_t page : {2 * mib, 32 * mib, 512 * mib, 1024 * mib})
+        for (const Pages kind : {Pages::hugetlb, Pages::transparent}) {
+            files[meminfo] = kind == Pages::hugetlb ? hugetlb_of(page) : std::function<std::string()>();
+            files[pmd_size] = kind == Pages::transparent ? transparent_of(page) : std::function<std::string()>();
+            expect({.buffer_size = 512, .count = 1}, Pages::base, base, 512);
+            expect({.buffer_size = page / 2 - 512, .count = 1}, Pages::base, base, page / 2 - 512);
+            expect({.buffer_size = page / 2, .count = 1}, kind, page, page / 2);
+            expect({.buffer_size = page / 2 + 512, .count = 1}, kind, page, page / 2 + 512);
+            expect({.buffer_size = page, .count = 1}, kind, page, page);
+            expect({.buffer_size = page / 2 + 512, .count = 2}, kind, page, page + 1024);
+        }
+    // Each kind by its own page size.
+    files[meminfo] = hugetlb_of(1024 * mib);
+    files[pmd_size] = transparent_of(2 * mib);
+    expect({}, Pages::transparent, 2 * mib, mib);
+    files[meminfo] = hugetlb_of(2 * mib);
+    files[pmd_size] = transparent_of(512 * mib);
+    expect({}, Pages::hugetlb, 2 * mib, mib);
+    files[meminfo] = hugetlb_of(1024 * mib);
+    expect({}, Pages::base, base, mib);
+    // By name they are had at any size.
+    make({.count = 1, .pages = Pages::hugetlb});
+    EXPECT_EQ(arena->memory().size(), 1024 * mib);
+    make({.count = 1, .pages = Pages::transparent});
+    EXPECT_EQ(arena->memory().size(), 512 * mib);
 }
 
 TEST_F(ArenaPages, TriesReservedHugePagesThenTransparentThenOrdinaryOnes) {
