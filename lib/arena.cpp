@@ -196,6 +196,11 @@ Block map_as_asked(std::size_t wanted, Pages pages) {
     return block.at ? block : map_base(wanted, false);
 }
 
+// The head after `head`: another first one, and one change more, which is carried over from the low half.
+constexpr std::uint64_t next_head(std::uint64_t head, std::uint32_t top) noexcept {
+    return (head | UINT32_MAX) + 1 + top;
+}
+
 Error refused(int code, const std::string& doing, Pages pages, std::size_t wanted) {
     if (pages == Pages::hugetlb) {
         const std::size_t page = hugetlb_page();
@@ -261,6 +266,8 @@ Result<BufferArena> BufferArena::create(const ArenaOptions& options) {
     control->page_size = block.page_size;
     control->control_bytes = control_bytes;
     control->pages = block.pages;
+    control->keepers.store(options.count + 1, std::memory_order_relaxed);
+    control->home.store(block.at, std::memory_order_relaxed);
     control->next = reinterpret_cast<std::atomic<std::uint32_t>*>(control + 1);
     // Buffer 0 on top, so that a young arena is used from its start.
     for (std::size_t i = 0; i < options.count; ++i) {
@@ -281,23 +288,38 @@ std::optional<FixedBuffer> BufferArena::acquire() noexcept {
         if (top == 0) return std::nullopt;
         // Another thread may take this one meanwhile and what is read here be stale; the count of changes in `head`
         // then differs and the exchange fails. (2^32 changes between these two lines would be needed to miss it.)
-        const std::uint64_t under = control.next[top - 1].load(std::memory_order_relaxed);
-        const std::uint64_t changed = ((head >> 32) + 1) << 32 | under;
+        const std::uint32_t under = control.next[top - 1].load(std::memory_order_relaxed);
+        const std::uint64_t changed = next_head(head, under);
         if (control.head.compare_exchange_weak(head, changed, std::memory_order_acquire))
             return FixedBuffer(control_, control.base + (top - 1) * control.buffer_size, control.buffer_size);
     }
 }
 
 void detail::release_buffer(ArenaControl* arena, std::byte* buffer) noexcept {
-    if (!arena->base) return;  // a forked child's copy of a lease; the buffer is its parent's (I10)
-    const auto number = static_cast<std::uint32_t>(static_cast<std::size_t>(buffer - arena->base) / arena->buffer_size);
-    std::uint64_t head = arena->head.load(std::memory_order_relaxed);
-    std::uint64_t changed = 0;
-    do {
+    for (;;) {
+        // Acquire pairs with the release in destroy(): who reads the head that was left there reads no home afterwards, and so
+        // pushes nothing on it.
+        std::uint64_t head = arena->head.load(std::memory_order_acquire);
+        const std::byte* const home = arena->home.load(std::memory_order_relaxed);
+        if (!home) [[unlikely]]
+            break;
+        const auto number = static_cast<std::uint32_t>(static_cast<std::size_t>(buffer - home) / arena->buffer_size);
         arena->next[number].store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
-        changed = ((head >> 32) + 1) << 32 | (number + 1);
-        // Release pairs with the acquire in acquire(): the next user sees next[] and comes after our use of the buffer.
-    } while (!arena->head.compare_exchange_weak(head, changed, std::memory_order_release, std::memory_order_relaxed));
+        // Release pairs with the acquire in acquire() and destroy(): the next user sees next[] and comes after our use of the
+        // buffer.
+        const std::uint64_t changed = next_head(head, number + 1);
+        if (arena->head.compare_exchange_weak(head, changed, std::memory_order_release, std::memory_order_relaxed))
+            return;
+    }
+    if (arena->base) let_go(arena, 1);  // else it is a forked child's copy of a lease; the buffer is its parent's (I10)
+}
+
+void detail::let_go(ArenaControl* arena, std::uint64_t keepers) noexcept {
+    // Release and acquire, of each with all that come after it: what each of them did with the memory and with its control
+    // comes before the last one unmaps both.
+    if (arena->keepers.fetch_sub(keepers, std::memory_order_acq_rel) != keepers) return;
+    sys::munmap(arena->base, arena->bytes);
+    sys::munmap(arena, arena->control_bytes);
 }
 
 bool BufferArena::contains(std::span<const std::byte> bytes) const noexcept {
@@ -314,19 +336,16 @@ std::size_t BufferArena::page_size() const noexcept { return control_->page_size
 
 void BufferArena::destroy() noexcept {
     ArenaControl* const control = std::exchange(control_, nullptr);
-    if (!control) return;
-    if (!control->base)
-        return;  // a forked child: nothing of the arena is mapped here, and the control page's size is wiped
-    // Relaxed: what ended the rings and the leases came before this call, or the caller has a race of his own.
-    const unsigned rings = control->rings.load(std::memory_order_relaxed);
-    SQUALL_ASSERT(rings == 0, "a BufferArena is destroyed while %u Io still use it: destroy them first", rings);
-    std::size_t free = 0;
-    for (auto at = static_cast<std::uint32_t>(control->head.load(std::memory_order_relaxed)); at != 0; ++free)
+    // A forked child's: nothing of the arena is mapped here, and the control page's size is wiped.
+    if (!control || !control->base) return;
+    control->home.store(nullptr, std::memory_order_relaxed);
+    // Release pairs with the acquires in release_buffer(): who reads this head finds no home. Acquire pairs with the release
+    // there, as in acquire(): next[] and what was done with the free buffers come before.
+    const std::uint64_t head = control->head.exchange(ArenaControl::no_stack, std::memory_order_acq_rel);
+    std::uint64_t keepers = 1;
+    for (auto at = static_cast<std::uint32_t>(head); at != 0; ++keepers)
         at = control->next[at - 1].load(std::memory_order_relaxed);
-    SQUALL_ASSERT(free == control->count, "a BufferArena is destroyed while %zu FixedBuffer of it are alive",
-                  control->count - free);
-    sys::munmap(control->base, control->bytes);
-    sys::munmap(control, control->control_bytes);
+    detail::let_go(control, keepers);
 }
 
 }  // namespace squall

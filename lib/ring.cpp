@@ -571,8 +571,8 @@ void Ring::unmap(Buffers buffers) noexcept {
         sys::close(hang_up_);
         hang_up_ = -1;
     }
-    if (arena_) arena_->rings.fetch_sub(1, std::memory_order_relaxed);
-    arena_ = nullptr;
+    // Not while the kernel may have something in flight there: nobody else may be left to keep that memory mapped.
+    if (arena_ && buffers == Buffers::unregister) let_go(std::exchange(arena_, nullptr), 1);
 }
 
 }  // namespace squall::detail

@@ -307,7 +307,8 @@ Result<void> Ring::register_arena(const BufferArena& arena) {
     arena_base_ = reinterpret_cast<std::uintptr_t>(control->base);
     arena_bytes_ = control->bytes;
     arena_ = control;
-    control->rings.fetch_add(1, std::memory_order_relaxed);
+    // Relaxed: the arena is there, and so is a keeper.
+    control->keepers.fetch_add(1, std::memory_order_relaxed);
     features_.fixed_regions = static_cast<std::uint32_t>(regions.size());
     return {};
 }

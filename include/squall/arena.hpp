@@ -25,7 +25,7 @@ SQUALL_API void release_buffer(ArenaControl* arena, std::byte* buffer) noexcept;
 }  // namespace detail
 
 // One buffer of an arena, leased; destroying it returns it. Its bytes hold whatever the last user left there.
-// A lease must not be destroyed while an operation on its memory is in flight (I7), and must not outlive its arena.
+// A lease must not be destroyed while an operation on its memory is in flight (I7). It may outlive its arena.
 // Thread rule: a lease may be handed to another thread and be destroyed there.
 class FixedBuffer {
 public:
@@ -68,10 +68,22 @@ private:
     std::size_t size_ = 0;
 };
 
+// The memory is shared: it is unmapped when the arena, the last ring it was given to and the last lease are gone, in whatever
+// order and on whichever threads they go.
 // Thread rule: acquire() and destroying leases are safe from any threads at once, without a lock; creating, moving and
-// destroying the arena are not. It must outlive the rings it was given to and the leases it gave out, and its
-// destructor aborts with a message where it does not: the kernel or a lease would be left with memory that is gone.
+// destroying the arena are not: nobody else may call it meanwhile.
 // After fork() the child has no arena: acquire() finds nothing there and the memory is not mapped (MADV_DONTFORK, I10).
+//
+// At exit() and dlclose() static and thread_local arenas, Ios and leases may be destroyed in any order. What to mind:
+//   Threads    exit() destroys what is static and what is the calling thread's. A thread that goes on may use its own Io and
+//              its leases until the process ends, but not call a static arena, nor use a static Io: end it first, or make
+//              an arena that is never destroyed: static BufferArena& arena = *new BufferArena(...).
+//   Ios        A static Io must have nothing in flight that another thread submitted which goes on: that aborts (see ~Io).
+//   Leases     I7 holds: an Io that has a transfer in flight on a lease goes before it, and so is made after it.
+//   Handlers   A function given to atexit() may use what was made before it was registered.
+//   dlclose()  No thread may be in the library's code, and no Io or lease be left elsewhere whose squall is the library's:
+//              the code would go. What is thread_local there keeps the library loaded until its thread has ended (glibc).
+//   quick_exit(), _exit()  Nothing is destroyed, and the kernel ends what is in flight.
 class SQUALL_API BufferArena {
 public:
     // Maps and touches count * buffer_size bytes, rounded up to whole pages: with Pages::automatic to at most twice as many,

@@ -70,6 +70,8 @@ public:
     // Destroy it on the thread that submitted, or after that thread has ended. While it lives, another thread cannot give
     // the ring's memory and the arena's pinned pages back before it ends, and aborts with a message if operations are in
     // flight, since only their submitter can reap them.
+    // exit() and dlclose() may destroy static and thread_local Ios, before or after their arena: arena.hpp says what to mind.
+    // The rule about threads holds there too, for a static Io whose submitter goes on.
     ~Io();
 
     // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd, close-on-exec, the caller's

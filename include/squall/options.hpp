@@ -66,7 +66,8 @@ struct IoOptions {
     // `entries` (after rounding) to 65536, rounded up to a power of two.
     std::uint32_t completion_entries = 0;
     Mode mode = Mode::deferred;
-    // Registered with the ring by create; must outlive it. Null: every transfer is unregistered.
+    // Registered with the ring by create, which must find it there; the ring keeps its memory, and it may be destroyed before
+    // the Io. Null: every transfer is unregistered.
     BufferArena* arena = nullptr;
     // How many files can be registered with the ring, 0 to 2^20 - 1, all slots empty at first; RLIMIT_NOFILE is a limit
     // too. An operation on a FileSlot spares the kernel looking up and holding the file (some 10 to 30 ns). More than 0

@@ -11,12 +11,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <set>
 #include <thread>
 
+#include "child.hpp"
 #include "seam.hpp"
 #include "support.hpp"
 
@@ -297,26 +299,157 @@ TEST(Arena, OfSeveralGiBGivesOutItsLastBuffer) {
     EXPECT_EQ(held.back().data() - held.front().data(), static_cast<std::ptrdiff_t>(2559 * buffer_size));
 }
 
-TEST(ArenaDeathTest, AbortsWhenItDiesBeforeALease) {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-    EXPECT_DEATH(
-        {
-            std::optional<BufferArena> arena = make_arena({.count = 4});
-            const auto lease = arena->acquire();
-            arena.reset();
-        },
-        "destroyed while 1 FixedBuffer of it are alive");
+// --- Its end: the memory is there until the last that uses it has let go ----------------------------------------------
+
+bool is_mapped(std::span<const std::byte> memory) {
+    unsigned char resident = 0;
+    void* const at = const_cast<std::byte*>(memory.data());
+    return ::mincore(at, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), &resident) == 0;
 }
 
-TEST(ArenaDeathTest, AbortsWhenItDiesBeforeItsRing) {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-    EXPECT_DEATH(
-        {
+TEST(ArenaEnd, UnmapsAllWhenNobodyElseUsesIt) {
+    const std::uint64_t before = bytes_mapped();
+    {
+        BufferArena arena = make_arena({.count = 4});
+        auto lease = arena.acquire();
+        const Io io = make_io({.entries = 4, .arena = &arena});
+        lease.reset();
+    }
+    EXPECT_EQ(bytes_mapped(), before);
+}
+
+TEST(ArenaEnd, WaitsForEachLease) {
+    const std::uint64_t before = bytes_mapped();
+    for (const std::size_t count : {1U, 4U}) {
+        std::optional<BufferArena> arena = make_arena({.count = 4});
+        const std::span<std::byte> memory = arena->memory();
+        std::vector<FixedBuffer> leases;
+        for (std::size_t i = 0; i < count; ++i) leases.push_back(*arena->acquire());
+        arena.reset();
+        while (!leases.empty()) {
+            ASSERT_TRUE(is_mapped(memory)) << leases.size() << " leases are left";
+            std::memset(leases.back().data(), 0x5a, leases.back().size());
+            leases.pop_back();
+        }
+        EXPECT_FALSE(is_mapped(memory));
+        EXPECT_EQ(bytes_mapped(), before);
+    }
+}
+
+TEST(ArenaEnd, WaitsForEachRing) {
+    for (const Kind kind : every_kind) {
+        const std::uint64_t before = bytes_mapped();
+        std::optional<BufferArena> arena = make_arena({.count = 4});
+        const std::span<std::byte> memory = arena->memory();
+        std::vector<Io> ios;
+        for (int i = 0; i < 2; ++i) ios.push_back(make_io(kind, {.entries = 4, .arena = &*arena}));
+        arena.reset();
+        while (!ios.empty()) {
+            ASSERT_TRUE(is_mapped(memory)) << name_of(kind);
+            const Fd zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+            memory[4095] = std::byte{1};
+            EXPECT_EQ(result_of(ios.back(), ios.back().read(zero, memory.first(4096), 0, 1)), 4096);
+            EXPECT_EQ(memory[4095], std::byte{0});
+            EXPECT_EQ(ios.back().counters().fixed, 1U) << name_of(kind);
+            ios.pop_back();
+        }
+        EXPECT_FALSE(is_mapped(memory)) << name_of(kind);
+        EXPECT_EQ(bytes_mapped(), before) << name_of(kind);
+    }
+}
+
+// A ring is the last, with a read in flight to memory that is mapped for its sake alone.
+TEST(ArenaEnd, ComesWhenTheKernelHasLetGoOfTheLastRing) {
+    for (const Kind kind : every_kind)
+        for (const bool can_cancel : {true, false}) {
+            const Pipe pipe;
             std::optional<BufferArena> arena = make_arena({.count = 4});
-            const Io io = make_io({.entries = 4, .arena = &*arena});
+            const std::span<std::byte> memory = arena->memory();
+            std::optional<Io> io = make_io(kind, {.entries = 4, .arena = &*arena});
+            ASSERT_TRUE(io->read(pipe.read_end, memory.first(64), UINT64_MAX, 1));
+            EXPECT_TRUE(io->poll().empty());
             arena.reset();
-        },
-        "destroyed while 1 Io still use it");
+            EXPECT_TRUE(is_mapped(memory));
+            bool in_flight = true;
+            bool early = false;
+            const Intercept kernel([&](Call& call) -> std::optional<long> {
+                // As before 6.0, where closing the ring is what cancels.
+                if (!can_cancel && call.number == nr_register && call.args[1] == abi::register_sync_cancel)
+                    return -EINVAL;
+                // Of a ring that was closed a pipe tells that the kernel has let go of it.
+                if (!can_cancel && call.number == SYS_ppoll) {
+                    const long answer = real(call);
+                    in_flight = false;
+                    return answer;
+                }
+                if (call.number == SYS_munmap && call.args[0] == reinterpret_cast<std::uintptr_t>(memory.data()))
+                    early = !can_cancel && in_flight;
+                return std::nullopt;
+            });
+            io.reset();
+            EXPECT_FALSE(early) << name_of(kind);
+            EXPECT_FALSE(is_mapped(memory)) << name_of(kind);
+        }
+}
+
+TEST(ArenaEnd, ComesWhenAnotherIsAssignedToItAndNobodyUsesIt) {
+    const std::uint64_t before = bytes_mapped();
+    {
+        BufferArena arena = make_arena({.count = 2});
+        const std::span<std::byte> memory = arena.memory();
+        FixedBuffer lease = *arena.acquire();
+        arena = make_arena({.count = 3});
+        EXPECT_FALSE(arena.contains(lease.bytes()));
+        EXPECT_TRUE(is_mapped(memory));
+        FixedBuffer other = *arena.acquire();
+        other = std::move(lease);  // goes back to the second, and holds one of the first
+        EXPECT_TRUE(is_mapped(memory));
+        std::vector<FixedBuffer> all;
+        while (auto buffer = arena.acquire()) all.push_back(*std::move(buffer));
+        EXPECT_EQ(all.size(), 3U);
+        other.reset();
+        EXPECT_FALSE(is_mapped(memory));
+    }
+    EXPECT_EQ(bytes_mapped(), before);
+}
+
+// Leases end on several threads while the arena does.
+TEST(ArenaEnd, MayMeetTheEndsOfLeasesOnOtherThreads) {
+    const std::uint64_t before = bytes_mapped();
+    for (std::uint64_t round = 0, rounds = scaled(300); round < rounds; ++round) {
+        std::optional<BufferArena> arena = make_arena({.buffer_size = 512, .count = 12, .pages = Pages::base});
+        std::vector<std::thread> threads;
+        std::atomic<int> ready{0};
+        for (int t = 0; t < 3; ++t)
+            threads.emplace_back(
+                [&ready, leases = std::array{*arena->acquire(), *arena->acquire(), *arena->acquire()}, t]() mutable {
+                    ready.fetch_add(1);
+                    while (ready.load() < 4) std::this_thread::yield();
+                    for (FixedBuffer& lease : leases) {
+                        std::memset(lease.data(), t, lease.size());
+                        lease.reset();
+                    }
+                });
+        ready.fetch_add(1);
+        while (ready.load() < 4) std::this_thread::yield();
+        arena.reset();
+        for (std::thread& thread : threads) thread.join();
+        ASSERT_EQ(bytes_mapped(), before) << "round " << round;
+    }
+}
+
+TEST(ArenaEnd, ByTheLastLeaseLeavesAForkedChildNothingToDo) {
+    std::optional<BufferArena> arena = make_arena({.count = 2});
+    std::optional<FixedBuffer> lease = *arena->acquire();
+    arena.reset();
+    const std::uint64_t before = bytes_mapped();
+    in_child_alone([&] {
+        lease.reset();
+        EXPECT_EQ(bytes_mapped(), before);
+    });
+    std::memset(lease->data(), 0x5a, lease->size());
+    lease.reset();
+    EXPECT_LT(bytes_mapped(), before);
 }
 
 }  // namespace

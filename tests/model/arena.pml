@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena's stack of free buffers, between threads that lease buffers and return them. In every interleaving: no buffer is
-// leased twice or lost, and whoever leases one comes after all that its last user did with it.
+// The arena's stack of free buffers, between threads that lease buffers and return them, and its end, at any time after the
+// last lease was given out. In every interleaving: no buffer is leased twice or lost; whoever leases one comes after all that
+// its last user did with it; and the memory is unmapped, once, by the last that lets go, who comes after everybody's accesses
+// to it. A ring that keeps the memory is not here: it does no more than a lease that ends late.
 //
 //   here              the code
 //   acquire_buffer()  BufferArena::acquire() (arena.cpp)
 //   release_buffer()  detail::release_buffer() (arena.cpp)
+//   owner             BufferArena::destroy() (arena.cpp)
+//   let_go()          detail::let_go() (arena.cpp)
 //
-// The memory is as C++ leaves it. `head` is changed by exchanges alone, which see its newest value. A store to next[] waits
-// in its thread's store buffer and leaves it whenever it likes, but before an exchange with RELEASE. A load of next[] behind
-// one of `head` without ACQUIRE may have been made before it. What an exchange with RELEASE tells of, the exchanges that
+// The memory is as C++ leaves it. `head` and `keepers` are changed by exchanges alone, which see their newest value. A store
+// to next[] or to the home waits in its thread's store buffer and leaves it whenever it likes, but before an exchange with
+// RELEASE. A load of these behind one of `head` without ACQUIRE may have been made before it. What an exchange with RELEASE tells of, the exchanges that
 // follow go on telling of, and a load or an exchange with ACQUIRE hears it. That the exchange which succeeds in acquire()
 // has ACQUIRE too is more than is needed: it sees what the load has seen, or the count would differ.
 
@@ -20,6 +24,14 @@
 #define UNCOUNTED 4       // neither counts the changes: a head that has come back is taken for one that has stayed
 #define LINKED_LATE 5     // release_buffer() stores next[] after the exchange
 #define UNDER_STALE 6     // acquire() does not read next[] again after an exchange that failed
+#define HOME_EARLY 7      // release_buffer() loads the head relaxed
+#define UNSTACK_UNRELEASED 8 // destroy()'s exchange has no release
+#define UNSTACK_UNACQUIRED 9 // nor this one an acquire
+#define HOME_LATE 10      // destroy() stores that there is no home after the exchange
+#define HEAD_LEFT 11      // destroy() leaves the head as it is
+#define LET_GO_UNRELEASED 12 // let_go()'s exchange has no release
+#define LET_GO_UNACQUIRED 13 // nor this one an acquire
+#define LEASES_FORGOTTEN 14 // destroy() lets go for the leased buffers, too
 
 #ifndef THREADS
 #define THREADS 2
@@ -30,29 +42,37 @@
 #define bit(n) (1 << (n))
 #define everything (bit(BUFFERS) - 1)
 #define thread (_pid - 1)
+#define OWNER THREADS
+#define NO_STACK 255
 
 byte head = 1;      // the low half: the first one's number plus one
 byte changes;       // the high half
 byte next[BUFFERS]; // as `head`; what all threads see
 byte leased;        // a bit each
 byte told;          // buffers of whose last use `head` tells
-byte ended;
+bool homeless;      // there is no home any more, as all threads see it
+bool leaving_home;  // and that on its way there
+byte keepers = BUFFERS + 1;
+byte told_by_keepers; // as `told`
+bool unmapped;
+byte have_acquired, ended;
 
 typedef Thread {
     byte untold;            // buffers whose last use it does not know of, a bit each
     byte pending;           // stores to next[] that have not left yet
     byte buffered[BUFFERS];
 }
-Thread side[THREADS];
+Thread side[THREADS + 1];
 
 inline hear() { side[thread].untold = side[thread].untold & ~told }
 
 inline use(buffer) {
     d_step {
-        assert(!(side[thread].untold & bit(buffer)));
-        told = told & ~bit(buffer);
+        assert(!(side[thread].untold & bit(buffer)) && !unmapped);
+        told = told & ~bit(buffer); told_by_keepers = told_by_keepers & ~bit(buffer);
         side[0].untold = side[0].untold | bit(buffer); side[1].untold = side[1].untold | bit(buffer);
         side[THREADS - 1].untold = side[THREADS - 1].untold | bit(buffer);
+        side[OWNER].untold = side[OWNER].untold | bit(buffer);
         side[thread].untold = side[thread].untold & ~bit(buffer)
     }
 }
@@ -62,7 +82,24 @@ inline look_early() {
     d_step { early[0] = next[0]; early[1] = next[1]; early[BUFFERS - 1] = next[BUFFERS - 1] }
 }
 
-inline read_head() { d_step { top = head; count = changes } }
+inline let_go(number) {
+    atomic {
+        MUTANT == LET_GO_UNRELEASED || !(side[thread].pending || (thread == OWNER && leaving_home));
+        d_step {
+            assert(keepers >= number);
+            keepers = keepers - number;
+            told_by_keepers = told_by_keepers | (MUTANT == LET_GO_UNRELEASED -> 0 : everything & ~side[thread].untold);
+            side[thread].untold = side[thread].untold & ~(MUTANT == LET_GO_UNACQUIRED -> 0 : told_by_keepers);
+            if
+            :: !keepers ->
+                assert(!side[thread].untold);
+                assert(!(side[0].pending | side[1].pending | side[THREADS - 1].pending) && !leaving_home);
+                unmapped = true
+            :: else -> skip
+            fi
+        }
+    }
+}
 
 inline acquire_buffer() {
     if
@@ -124,22 +161,42 @@ inline link() {
 
 inline release_buffer() {
     use(buffer);
-    read_head();
     do
     :: true ->
+        if
+        :: MUTANT == HOME_EARLY -> homed = !homeless
+        :: else -> skip
+        fi;
+        d_step {
+            assert(!unmapped);
+            top = head; count = changes;
+            if
+            :: MUTANT == HOME_EARLY -> skip
+            :: else -> hear()
+            fi
+        }
+        if
+        :: MUTANT == HOME_EARLY -> skip
+        :: else -> homed = !homeless
+        fi;
+        if
+        :: !homed -> leased = leased & ~bit(buffer); let_go(1); mine = mine & ~bit(buffer); break
+        :: else -> skip
+        fi;
         if
         :: MUTANT == LINKED_LATE -> skip
         :: else -> link()
         fi;
         atomic {
             MUTANT == RELEASE_RELAXED || !side[thread].pending;
+            assert(!unmapped);
             if
             :: head == top && changes == count ->
                 head = buffer + 1; changes = changes + (MUTANT == UNCOUNTED -> 0 : 1);
                 told = (MUTANT == RELEASE_RELAXED -> told : told | (everything & ~side[thread].untold));
                 leased = leased & ~bit(buffer); mine = mine & ~bit(buffer);
                 break
-            :: else -> read_head()
+            :: else -> skip
             fi
         }
     od;
@@ -147,15 +204,20 @@ inline release_buffer() {
     :: MUTANT == LINKED_LATE -> link()
     :: else -> skip
     fi;
-    atomic { top = 0; count = 0; buffer = 0 }
+    atomic { top = 0; count = 0; buffer = 0; homed = false }
 }
 
 proctype user() {
     byte top, count, under, buffer, mine, left = LEASES;
     byte early[BUFFERS];
-    bool acquired, use_early, retried;
+    bool acquired, use_early, retried, homed;
     do
-    :: left > 0 -> left--; acquire_buffer()
+    :: left > 0 ->
+        left--; acquire_buffer();
+        if
+        :: left == 0 -> have_acquired++
+        :: else -> skip
+        fi
     :: mine & bit(0) -> buffer = 0; release_buffer()
     :: mine & bit(1) -> buffer = 1; release_buffer()
     :: BUFFERS > 2 && (mine & bit(2)) -> buffer = 2; release_buffer()
@@ -164,18 +226,41 @@ proctype user() {
     ended++
 }
 
-// BufferArena::destroy(): all of them are there.
+// That nobody calls acquire() any more is for the caller to see to; nothing else is.
 proctype owner() {
     byte at, free;
-    ended == THREADS && !side[0].pending && !side[1].pending && !side[THREADS - 1].pending;
+    byte early[BUFFERS];
+    have_acquired == THREADS;
+    if
+    :: MUTANT == HOME_LATE -> skip
+    :: else -> leaving_home = true
+    fi;
+    if
+    :: MUTANT == UNSTACK_UNACQUIRED -> look_early()
+    :: else -> skip
+    fi;
+    atomic {
+        MUTANT == UNSTACK_UNRELEASED || !leaving_home;
+        at = head; head = (MUTANT == HEAD_LEFT -> head : NO_STACK);
+        if
+        :: MUTANT == UNSTACK_UNACQUIRED -> skip
+        :: else -> hear()
+        fi;
+        told = told | (MUTANT == UNSTACK_UNRELEASED -> 0 : everything & ~side[thread].untold)
+    }
+    if
+    :: MUTANT == HOME_LATE -> leaving_home = true
+    :: else -> skip
+    fi;
     d_step {
-        at = head;
         do
         :: at == 0 || free > BUFFERS -> break
-        :: else -> at = next[at - 1]; free++
+        :: else -> at = (MUTANT == UNSTACK_UNACQUIRED -> early[at - 1] : next[at - 1]); free++
         od;
-        assert(free == BUFFERS)
+        assert(free <= BUFFERS)
     }
+    let_go((MUTANT == LEASES_FORGOTTEN -> BUFFERS + 1 : free + 1));
+    ended++
 }
 
 inline leave(who, buffer) {
@@ -197,6 +282,7 @@ end:
     :: leave(THREADS - 1, 0)
     :: leave(THREADS - 1, 1)
     :: leave(THREADS - 1, BUFFERS - 1)
+    :: d_step { leaving_home -> homeless = true; leaving_home = false }
     od
 }
 
@@ -210,4 +296,6 @@ init {
         fi;
         run owner(); run store_buffers()
     }
+    ended == THREADS + 1;
+    assert(unmapped)
 }
