@@ -311,12 +311,13 @@ void detail::release_buffer(ArenaControl* arena, std::byte* buffer) noexcept {
         if (arena->head.compare_exchange_weak(head, changed, std::memory_order_release, std::memory_order_relaxed))
             return;
     }
-    if (arena->base) let_go(arena, 1);  // else it is a forked child's copy of a lease; the buffer is its parent's (I10)
+    let_go(arena, 1);
 }
 
 void detail::let_go(ArenaControl* arena, std::uint64_t keepers) noexcept {
     // Release and acquire, of each with all that come after it: what each of them did with the memory and with its control
-    // comes before the last one unmaps both.
+    // comes before the last one unmaps both. In a forked child the count begins at 0, so that nobody is
+    // the last (I10).
     if (arena->keepers.fetch_sub(keepers, std::memory_order_acq_rel) != keepers) return;
     sys::munmap(arena->base, arena->bytes);
     sys::munmap(arena, arena->control_bytes);
@@ -336,8 +337,7 @@ std::size_t BufferArena::page_size() const noexcept { return control_->page_size
 
 void BufferArena::destroy() noexcept {
     ArenaControl* const control = std::exchange(control_, nullptr);
-    // A forked child's: nothing of the arena is mapped here, and the control page's size is wiped.
-    if (!control || !control->base) return;
+    if (!control) return;
     control->home.store(nullptr, std::memory_order_relaxed);
     // Release pairs with the acquires in release_buffer(): who reads this head finds no home. Acquire pairs with the release
     // there, as in acquire(): next[] and what was done with the free buffers come before.

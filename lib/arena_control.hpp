@@ -2,7 +2,7 @@
 //
 // What an arena knows about itself, shared by BufferArena, its leases and the rings it is registered with, and mapped for
 // as long as one of them is left. It stays where it is when the BufferArena moves, in pages that fork() wipes in the
-// child: there `base` is null and nothing is free.
+// child: there `base` is null, nothing is free, and nobody lets go last.
 #pragma once
 
 #include <atomic>
