@@ -248,11 +248,11 @@ struct GoesOn {
 };
 
 TEST_P(AtExit, DetachedThreadsMayGoOnWithTheirIosAndLeases) {
-    expect_good_end([this] {
+    expect_good_end([] {
         static GoesOn goes_on;  // and is destroyed when the arena has been
         static BufferArena arena = make_arena({.count = 8});
         for (int i = 0; i < 2; ++i)
-            std::thread([this] {
+            std::thread([] {
                 Io io = make_io(GetParam(), {.entries = 8, .arena = &arena});
                 FixedBuffer lease = *arena.acquire();
                 for (goes_on.ready.count_down();; ++goes_on.rounds) must_read(io, lease);
@@ -263,11 +263,11 @@ TEST_P(AtExit, DetachedThreadsMayGoOnWithTheirIosAndLeases) {
 }
 
 TEST_P(AtExit, DetachedThreadsMayGoOnAcquiringFromAnArenaThatIsNeverDestroyed) {
-    expect_good_end([this] {
+    expect_good_end([] {
         static GoesOn goes_on;
         static BufferArena& arena = *new BufferArena(make_arena({.count = 8}));
         for (int i = 0; i < 2; ++i)
-            std::thread([this] {
+            std::thread([] {
                 Io io = make_io(GetParam(), {.entries = 8, .arena = &arena});
                 for (goes_on.ready.count_down();; ++goes_on.rounds) {
                     const auto lease = arena.acquire();
@@ -326,7 +326,7 @@ TEST_P(AtExit, AHandlerMayUseTheIoAndTheLeaseThatWereMadeBeforeIt) {
 }
 
 TEST_P(AtExit, AHandlerMayUseAnIoAndALeaseWhoseArenaIsGone) {
-    expect_good_end([this] {
+    expect_good_end([] {
         exit_must_leave_nothing();
         static Io* io = nullptr;
         static FixedBuffer* lease = nullptr;
@@ -403,7 +403,6 @@ private:
 
 class AtUnload : public AtExit {
 protected:
-    static constexpr std::size_t bytes = 64;
     int fd() const { return pipe.read_end; }
 };
 INSTANTIATE_TEST_SUITE_P(Modes, AtUnload, testing::ValuesIn(every_kind),
