@@ -78,7 +78,8 @@ private:
 //   Threads    exit() destroys what is static and what is the calling thread's. A thread that goes on may use its own Io and
 //              its leases until the process ends, but not call a static arena, nor use a static Io: end it first, or make
 //              an arena that is never destroyed: static BufferArena& arena = *new BufferArena(...).
-//   Ios        A static Io must have nothing in flight that another thread submitted which goes on: that aborts (see ~Io).
+//   Ios        A static Io must have nothing in flight that another thread submitted which goes on: that aborts (see ~Io),
+//              but with Mode::plain.
 //   Leases     I7 holds: an Io that has a transfer in flight on a lease goes before it, and so is made after it.
 //   Handlers   A function given to atexit() may use what was made before it was registered.
 //   dlclose()  No thread may be in the library's code, and no Io or lease be left elsewhere whose squall is the library's:
