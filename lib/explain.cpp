@@ -97,6 +97,10 @@ Error explain_files(int code, const std::string& doing) {
                      ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some");
 }
 
+Error explain_keeping_apart(int code) {
+    return explain_files(code, "Io::create: fcntl(F_DUPFD_CLOEXEC, 3), which keeps it apart from descriptors 0 to 2");
+}
+
 Error explain_mapping(int code, const std::string& doing) {
     if (code == EAGAIN)
         return Error(code, doing,

@@ -22,6 +22,8 @@ Error explain_register(int code, const char* what);
 Error explain_missing(const char* name);
 // `doing`, which needs a descriptor, was refused: what there is to say about EMFILE and ENFILE.
 Error explain_files(int code, const std::string& doing);
+// A descriptor that the kernel gave could not be moved above those of standard input, output and error.
+Error explain_keeping_apart(int code);
 // The errno of a completion that failed. The kernel has none that is not the negative of its `res`, but whoever plays the
 // kernel may say INT32_MIN.
 constexpr int errno_of(std::int32_t res) noexcept { return res == INT32_MIN ? INT32_MAX : -res; }

@@ -114,6 +114,16 @@ Result<void> check(const IoOptions& options) {
 
 void* page_aligned(long address) noexcept { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
 
+// Descriptors 0 to 2 are the program's, also where it was started without them: what it puts there later, by dup2(2) as
+// daemons do, would take the place of squall's. So one that is to be kept goes elsewhere. An error stays what it is.
+int kept_apart(int fd) noexcept {
+    constexpr int first = 3;
+    if (fd < 0 || fd >= first) return fd;
+    const int copy = sys::fcntl(fd, F_DUPFD_CLOEXEC, first);
+    sys::close(fd);
+    return copy == -EINVAL ? -EMFILE : copy;  // how it says that RLIMIT_NOFILE has nothing from `first` on
+}
+
 }  // namespace
 
 Result<Ring*> Ring::create(const IoOptions& options) {
@@ -188,7 +198,10 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
         fd = attempt();
     }
     if (fd < 0) return explain_setup(-fd, options);
-    fd_ = fd;
+    if (const int kept = kept_apart(fd); kept >= 0)
+        fd_ = kept;
+    else
+        return explain_keeping_apart(-kept);
 
     features_.mode = options.mode;
     features_.sq_entries = params.sq_entries;
@@ -284,7 +297,10 @@ Result<void> Ring::register_files(std::uint32_t slots) {
     table[0] = ends[1];
     const int status = sys::io_uring_register(fd_, abi::register_files, table.data(), slots + 1);
     sys::close(ends[1]);
-    hang_up_ = ends[0];
+    if (const int kept = kept_apart(ends[0]); kept >= 0)
+        hang_up_ = kept;
+    else
+        return explain_keeping_apart(-kept);
     if (status == -EMFILE && slots > 0)
         return explain_files(-status, "Io::create: registering a table of " + text(slots) + " file slots");
     if (status < 0) return explain_register(-status, "IORING_REGISTER_FILES");

@@ -143,8 +143,8 @@ inline int statx(int fd, const char* path, int flags, unsigned mask, struct ::st
 inline int ioctl(int fd, unsigned long request, void* arg) noexcept {
     return static_cast<int>(detail::invoke(SYS_ioctl, detail::word(fd), request, detail::word(arg)));
 }
-inline int fcntl(int fd, int command) noexcept {
-    return static_cast<int>(detail::invoke(SYS_fcntl, detail::word(fd), detail::word(command)));
+inline int fcntl(int fd, int command, int arg = 0) noexcept {
+    return static_cast<int>(detail::invoke(SYS_fcntl, detail::word(fd), detail::word(command), detail::word(arg)));
 }
 inline int pipe2(int (&fds)[2], int flags) noexcept {
     return static_cast<int>(detail::invoke(SYS_pipe2, detail::word(fds), detail::word(flags)));

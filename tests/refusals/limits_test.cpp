@@ -7,8 +7,10 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -198,6 +200,41 @@ TEST_P(LimitsTest, ARingNeedsThreeDescriptorsWhileItIsMadeAndKeepsTwo) {
         }
         io.reset();
         EXPECT_EQ(footprint_now(), before) << free << " descriptors";
+    }
+}
+
+// As a daemon may be started, and as daemons then do.
+TEST_P(LimitsTest, AProgramWithoutStandardDescriptorsGetsThemLaterAndKeepsThem) {
+    for (unsigned closed = 1; closed < 8; ++closed) {
+        SCOPED_TRACE(closed);
+        in_child_alone([closed] {
+            const auto is_closed = [closed](int fd) { return (closed >> fd & 1) != 0; };
+            std::array<int, 3> before{};
+            for (int fd = 0; fd < 3; ++fd) before[static_cast<std::size_t>(fd)] = ::fcntl(fd, F_DUPFD_CLOEXEC, 100);
+            const Fd theirs(::fcntl(::memfd_create("theirs", MFD_CLOEXEC), F_DUPFD_CLOEXEC, 100));
+            struct ::stat expected {};
+            ::fstat(theirs, &expected);
+            std::optional<BufferArena> arena = make_arena({.count = 4});
+            for (int fd = 0; fd < 3; ++fd)
+                if (is_closed(fd)) ::close(fd);
+            std::optional<Io> io = Io::create(options(&*arena)).value();
+            for (int fd = 0; fd < 3; ++fd) {
+                if (!is_closed(fd)) continue;
+                EXPECT_EQ(::fcntl(fd, F_GETFD), -1) << fd;
+                ::dup2(theirs, fd);
+            }
+            expect_that_it_works(*io, &*arena);
+            io.reset();
+            for (int fd = 0; fd < 3; ++fd) {
+                struct ::stat found {};
+                if (is_closed(fd)) {
+                    EXPECT_EQ(::fstat(fd, &found), 0) << fd;
+                    EXPECT_EQ(found.st_ino, expected.st_ino) << fd;
+                    EXPECT_EQ(found.st_size, 0) << fd;
+                }
+                ::dup2(before[static_cast<std::size_t>(fd)], fd);
+            }
+        });
     }
 }
 

@@ -3,7 +3,6 @@
 // Letting go of a ring, call by call (I3): what the destructor asks of the kernel with operations in flight, what it makes
 // of each answer, and that it gives back each thing once. The kernel is user_kernel.hpp's; that a real one then writes to
 // no memory of the caller's is exit_test.cpp's.
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -332,27 +331,6 @@ TEST_F(Drain, ClosesTheRingWhereNothingIsFoundAndNothingEnds) {
         const std::string& end = mode == Mode::sqpoll ? by_closing : ordinary;
         ASSERT_GE(calls.size(), end.size());
         EXPECT_EQ(calls.substr(calls.size() - end.size()), end);
-    }
-}
-
-TEST_F(Drain, ClosesDescriptorZeroLikeAnyOther) {
-    // A program without standard input: the ring's descriptor is 0, or its pipe's.
-    for (const bool ring_is_0 : {true, false}) {
-        for (const bool idle : {true, false}) {
-            if (ring_is_0) ::close(0);
-            kernel.on_other_call = [ring_is_0](Call& call) -> std::optional<long> {
-                if (call.number == SYS_pipe2 && !ring_is_0) ::close(0);
-                return std::nullopt;
-            };
-            begin(1);
-            kernel.on_register = [](const Register& what) {
-                return what.code == abi::register_sync_cancel ? std::optional<long>(-EINVAL) : std::nullopt;
-            };
-            if (idle) ring().post(0);
-            EXPECT_EQ(let_go(), idle ? ordinary : "register ring1 sync-cancel 1 -> -22\n" + by_closing);
-            EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
-            EXPECT_EQ(::open("/dev/null", O_RDWR), 0);
-        }
     }
 }
 

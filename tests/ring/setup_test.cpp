@@ -3,7 +3,9 @@
 // Making a ring, call by call: what is asked of the kernel, in which order and with which arguments, what is made of its
 // answers, and that unmaking it undoes exactly that. The kernel is user_kernel.hpp's; what real ones refuse is
 // refusal_test.cpp's.
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +13,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "child.hpp"
 #include "support.hpp"
 #include "trace.hpp"
 #include "user_kernel.hpp"
@@ -93,6 +96,95 @@ TEST(Setup, MakesNothingThatWasNotAskedFor) {
               "close ring1\n"
               "close pipe1.read\n"
               "munmap m1 4096\n");
+}
+
+// A program without standard input, output and error may get them at any time.
+TEST(Setup, KeepsNothingAtDescriptors0To2) {
+    in_child_alone([] {
+        const std::array<int, 3> kept = {::fcntl(0, F_DUPFD, 100), ::fcntl(1, F_DUPFD, 100), ::fcntl(2, F_DUPFD, 100)};
+        for (int fd = 0; fd < 3; ++fd) ::close(fd);
+        UserKernel kernel;
+        Trace trace;
+        std::string made;
+        {
+            const Io io = make_io({.entries = 1, .mode = Mode::plain});
+            made = trace.take();
+        }
+        const std::string unmade = trace.take();
+        std::array<int, 3> free{};
+        for (int fd = 0; fd < 3; ++fd) {
+            free[static_cast<std::size_t>(fd)] = ::fcntl(fd, F_GETFD);
+            ::dup2(kept[static_cast<std::size_t>(fd)], fd);
+        }
+        EXPECT_EQ(free, (std::array<int, 3>{-1, -1, -1}));
+        EXPECT_EQ(made,
+                  "m1 = mmap 4096 read write private anonymous\n"
+                  "madvise m1 4096 wipe-on-fork\n"
+                  "ring1 = setup 1\n"
+                  "fcntl ring1 F_DUPFD_CLOEXEC 3\n"
+                  "close ring1\n"
+                  "m2 = mmap 544 read write shared populate of ring1 at 0x0\n"
+                  "madvise m2 544 dont-fork\n"
+                  "m3 = mmap 64 read write shared populate of ring1 at 0x10000000\n"
+                  "madvise m3 64 dont-fork\n"
+                  "m4 = mmap 8192 read write private anonymous noreserve\n"
+                  "madvise m4 8192 dont-fork\n"
+                  "register ring1 probe 256\n"
+                  "pipe cloexec\n"
+                  "register ring1 files 1\n"
+                  "close pipe1.write\n"
+                  "fcntl pipe1.read F_DUPFD_CLOEXEC 3\n"
+                  "close pipe1.read\n");
+        EXPECT_EQ(unmade,
+                  "munmap m2 544\n"
+                  "munmap m3 64\n"
+                  "munmap m4 8192\n"
+                  "close ring1\n"
+                  "close pipe1.read\n"
+                  "munmap m1 4096\n");
+    });
+}
+
+TEST(Setup, SaysWhenADescriptorCannotBeKeptApartAndLeavesNothingBehind) {
+    struct Refused {
+        long answer;
+        int code;
+        const char* words;
+    };
+    const std::string doing = "Io::create: fcntl(F_DUPFD_CLOEXEC, 3), which keeps it apart from descriptors 0 to 2: ";
+    for (const Refused& refused : {Refused{-EMFILE, EMFILE, "RLIMIT_NOFILE is "},
+                                   // How it says that RLIMIT_NOFILE has nothing from 3 on.
+                                   Refused{-EINVAL, EMFILE, "RLIMIT_NOFILE is "},
+                                   Refused{-ENFILE, ENFILE, "fs.file-max"}, Refused{-EPERM, EPERM, "fcntl"}}) {
+        for (int nth = 0; nth < 2; ++nth) {
+            SCOPED_TRACE(std::to_string(refused.answer) + " of " + std::to_string(nth));
+            const std::string said = in_child([&]() -> std::string {
+                const int standard_input = ::fcntl(0, F_DUPFD, 100);
+                ::close(0);
+                UserKernel kernel;
+                int calls = 0;
+                kernel.on_other_call = [&](Call& call) -> std::optional<long> {
+                    // The pipe's end is at 0, also where the ring's was moved.
+                    if (call.number != SYS_fcntl || calls++ != nth) return std::nullopt;
+                    return refused.answer;
+                };
+                const Footprint before = footprint_now();
+                std::string words;
+                {
+                    const auto io = Io::create({.entries = 8});
+                    EXPECT_EQ(io ? 0 : io.error().code(), refused.code);
+                    words = io ? "it was made" : io.error().message();
+                }
+                kernel.on_other_call = nullptr;
+                EXPECT_EQ(::fcntl(0, F_GETFD), -1) << "it was left open";
+                EXPECT_EQ(footprint_now(), before);
+                ::dup2(standard_input, 0);
+                return words;
+            });
+            EXPECT_EQ(said.substr(0, doing.size()), doing);
+            EXPECT_TRUE(contains(said, refused.words)) << said;
+        }
+    }
 }
 
 void expect_no_more_than_is_asked(abi::Params params) {

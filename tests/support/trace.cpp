@@ -97,6 +97,9 @@ void Trace::see(const Call& call, long answer) {
         fds_[ends[0]] = name + ".read";
         fds_[ends[1]] = name + ".write";
     }
+    // Another number for the same, which keeps its name.
+    if (answer >= 0 && call.number == SYS_fcntl && call.args[1] == F_DUPFD_CLOEXEC)
+        fds_[static_cast<int>(answer)] = fd(call.args[0]);
     if (!sys::is_error(answer) && call.number == SYS_mmap)
         mappings_[static_cast<std::uintptr_t>(answer)] = {numbered("m", ++maps_), call.args[1]};
     lines_ += words(call, answer);
@@ -156,7 +159,9 @@ std::string Trace::words(const Call& call, long answer) {
         case SYS_ioctl:
             return "ioctl " + fd(a[0]) + " " + one_of(a[1], requests);
         case SYS_fcntl:
-            return "fcntl " + fd(a[0]) + " " + one_of(a[1], {{F_GETFL, "F_GETFL"}});
+            return "fcntl " + fd(a[0]) + " " +
+                   one_of(a[1], {{F_GETFL, "F_GETFL"}, {F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"}}) +
+                   (a[2] == 0 ? "" : " " + number(2));
         case SYS_pipe2:
             return "pipe" + bits(a[1], open_flags);
         case SYS_ppoll: {

@@ -3,6 +3,7 @@
 // See user_kernel.hpp.
 #include "user_kernel.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -87,7 +88,13 @@ std::optional<long> UserKernel::answer(Call& call) {
     }
     if (call.number == nr_register)
         return do_register({static_cast<int>(call.args[0]), number(1), call.args[2], number(3)});
-    return on_other_call ? on_other_call(call) : std::nullopt;
+    const auto given = on_other_call ? on_other_call(call) : std::nullopt;
+    // A ring that is given another number is that ring.
+    if (given || call.number != SYS_fcntl || call.args[1] != F_DUPFD_CLOEXEC) return given;
+    Ring* const ring = ring_of(static_cast<int>(call.args[0]), false);
+    const long copy = real(call);
+    if (ring && copy >= 0) ring->fd = static_cast<int>(copy);
+    return copy;
 }
 
 long UserKernel::set_up(std::uint32_t entries, abi::Params& params) {
