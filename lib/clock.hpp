@@ -22,7 +22,7 @@ inline void sleep_out(std::chrono::nanoseconds timeout) noexcept {
     const auto started = monotonic_now();
     for (auto left = timeout; left.count() > 0; left = timeout - (monotonic_now() - started)) {
         const abi::Timespec ts = to_timespec(left);
-        sys::ppoll(nullptr, 0, &ts);
+        if (sys::ppoll(nullptr, 0, &ts) == 0) return;  // it is over
     }
 }
 

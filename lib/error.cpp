@@ -4,14 +4,18 @@
 // the last line of a program that broke a rule. What is refused while a ring is made is explained in explain.cpp.
 #include "squall/error.hpp"
 
+#include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "clock.hpp"
 #include "explain.hpp"
 #include "squall/completion.hpp"
+#include "sys.hpp"
 
 namespace squall {
 
@@ -179,17 +183,52 @@ Error ring_error(int code) {
     }
 }
 
+namespace {
+
+constinit std::atomic<AbortHook> abort_hook{nullptr};
+constinit std::atomic<int> aborting_thread{0};
+
+void write_to_stderr(const char* line) noexcept {
+    // A reader that is gone must not end the program by SIGPIPE: an abort leaves a core dump.
+    std::uint64_t blocked = 0;
+    sys::set_signal_mask(~std::uint64_t{0}, &blocked);
+    sys::set_signal_mask(blocked | std::uint64_t{1} << (SIGPIPE - 1), nullptr);
+    const abi::Iovec parts[] = {{reinterpret_cast<std::uintptr_t>(line), std::strlen(line)},
+                                {reinterpret_cast<std::uintptr_t>("\n"), 1}};
+    sys::writev(2, parts, 2);
+}
+
+}  // namespace
+
+// Without allocating: the program's state is not to be trusted any more.
 void assertion_failed(const char* file, int line, const char* expression, const char* rule, ...) {
-    // One write to stderr, without allocating: the program's state is not to be trusted any more.
-    char text[512];
-    std::va_list operands;
-    va_start(operands, rule);
-    std::vsnprintf(text, sizeof(text), rule, operands);
-    va_end(operands);
-    std::fprintf(stderr, "squall: %s:%d: %s: %s\n", file, line, expression, text);
+    const int thread = sys::gettid();
+    int first = 0;
+    if (!aborting_thread.compare_exchange_strong(first, thread)) {
+        // The first line is the one that counts, and its thread ends this one too. Unless it hangs, or has jumped away.
+        if (first != thread) sleep_out(std::chrono::seconds(10));
+        std::abort();
+    }
+    const int place = std::snprintf(abort_line, sizeof(abort_line), "squall: %s:%d: %s: ", file, line, expression);
+    const auto begun = static_cast<std::size_t>(place < 0 ? 0 : place);
+    if (begun < sizeof(abort_line)) {
+        std::va_list operands;
+        va_start(operands, rule);
+        std::vsnprintf(abort_line + begun, sizeof(abort_line) - begun, rule, operands);
+        va_end(operands);
+    }
+    const AbortHook hook = abort_hook.load(std::memory_order_acquire);
+    hook ? hook(abort_line) : write_to_stderr(abort_line);
     std::abort();
 }
 
 }  // namespace detail
+
+char abort_line[abort_line_bytes];
+
+AbortHook on_abort(AbortHook hook) noexcept {
+    // What the hook rests on was made before it was handed in, and is seen by the thread that runs it.
+    return detail::abort_hook.exchange(hook, std::memory_order_acq_rel);
+}
 
 }  // namespace squall

@@ -133,6 +133,9 @@ inline int close(int fd) noexcept { return static_cast<int>(detail::invoke(SYS_c
 inline long read(int fd, void* into, std::size_t bytes) noexcept {
     return detail::invoke(SYS_read, detail::word(fd), detail::word(into), bytes);
 }
+inline long writev(int fd, const abi::Iovec* parts, int count) noexcept {
+    return detail::invoke(SYS_writev, detail::word(fd), detail::word(parts), detail::word(count));
+}
 inline long getdents64(int fd, void* into, std::size_t bytes) noexcept {
     return detail::invoke(SYS_getdents64, detail::word(fd), detail::word(into), bytes);
 }

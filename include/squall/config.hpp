@@ -18,7 +18,8 @@
 #define SQUALL_API __attribute__((visibility("default")))
 
 namespace squall::detail {
-// Prints one line that names the place, the expression and the broken rule with its operands, then aborts.
+// Aborts, with one line that names the place, the expression and the broken rule with its operands: see on_abort() in
+// error.hpp.
 [[noreturn]] SQUALL_API void assertion_failed(const char* file, int line, const char* expression, const char* rule, ...)
     __attribute__((format(printf, 4, 5), cold));
 }  // namespace squall::detail

@@ -3,9 +3,10 @@
 // What squall says when the world refuses: Error, made for the operator who reads it at three in the morning, and
 // Result<T>, a small subset of C++23's std::expected that works without exceptions or RTTI. An operation's outcome is
 // not an Error but a Completion's `res`, exactly as the kernel gave it; Completion::error() explains that one on
-// request.
+// request. And where the line goes that a broken rule ends the program with: on_abort().
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -116,5 +117,29 @@ public:
 private:
     Error error_;
 };
+
+// --- Where a program ends that broke a rule ---------------------------------------------------------------------------
+
+// A caller's bug that would lose data or memory ends the program, in every build, by std::abort(), with one line: the
+// place, the expression, and the rule with its operands. What an abort does goes through these three.
+
+// The line of the first broken rule, zero-terminated, cut where it is longer; empty before. It is there before anything
+// else is done with it, and so in every core dump: `print squall::abort_line` in gdb, `x/s &'squall::abort_line'` where
+// there is no debug information, `strings CORE | grep ^squall:` where there are no symbols. For reading alone.
+inline constexpr std::size_t abort_line_bytes = 1024;
+extern SQUALL_API char abort_line[abort_line_bytes];
+
+// What is given the line, without a newline, in place of descriptor 2. It runs on the thread that broke the rule, which may
+// be any that calls squall, with the program in a state that is not to be trusted: it may write(2), and had better not
+// allocate or lock. When it returns, the program is aborted; so it is, without another call of it, when it breaks a rule of
+// squall's itself. Threads that break one meanwhile wait for it, but not for longer than ten seconds, and end the program
+// then.
+using AbortHook = void (*)(const char* line) noexcept;
+
+// Says where the line goes from now on, and returns what was said before; null, as it is at first: to descriptor 2,
+// whatever file that is, by one writev(2) of the line and a newline, without stdio's lock and without an allocation. A
+// program that may have anything else there, such as one that was started with its standard descriptors closed and then
+// opened a database, should say. Any thread, at any time.
+SQUALL_API AbortHook on_abort(AbortHook hook) noexcept;
 
 }  // namespace squall

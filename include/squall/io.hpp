@@ -53,7 +53,7 @@ public:
     //           container runtimes install; the message says which, and what the operator can do.
     //   ENOSYS  the kernel is built without io_uring, or a filter pretends so.
     //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena, or memory is short; the message gives need, limit and remedy.
-    //   EMFILE, ENFILE  no file descriptor is free; a ring needs three while it is made, and keeps two (four with polling).
+    //   EMFILE, ENFILE  no file descriptor is free; a ring needs three while it is made, and keeps two; with polling five, four.
     //           Those that it keeps are 3 or more: where 0 to 2 are closed, they stay free for what the program puts there.
     //   EOPNOTSUPP  the kernel lacks an operation or a feature that squall cannot do without; the message names it.
     // Rests on io_uring_setup(2) and io_uring_register(2); kernel 5.11, or 5.10 with the stable series' io_uring.
