@@ -150,6 +150,7 @@ const char* advice_for_result(int code) noexcept {
 }
 
 Error ring_error(int code) {
+    if ((code & while_enabling) != 0) return explain_enabling(code & ~while_enabling);
     const std::string doing = "driving the ring";
     switch (code) {
         case EEXIST:
@@ -169,9 +170,10 @@ Error ring_error(int code) {
         case EPERM:
         case EACCES:
         case ENOSYS:
-            return Error(
-                code, doing,
-                "a seccomp filter or a security module now refuses io_uring_enter or io_uring_register: allow both");
+            return Error(code, doing,
+                         "a seccomp filter or a security module now refuses io_uring_enter: allow io_uring_setup, "
+                         "io_uring_enter and "
+                         "io_uring_register");
         case EOWNERDEAD:
             return Error(code, doing, "the SQPOLL thread has ended: create a new Io");
         case EBADF:

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "squall/error.hpp"
@@ -18,10 +19,16 @@ Error explain_setup(int code, const IoOptions& options);
 Error explain_arena(int code, std::uint64_t bytes, std::size_t regions);
 // Another io_uring_register was refused.
 Error explain_register(int code, const char* what);
-// The ring works but lacks what `name` says.
-Error explain_missing(const char* name);
-// `doing`, which needs a descriptor, was refused: what there is to say about EMFILE and ENFILE.
-Error explain_files(int code, const std::string& doing);
+// The same of a table of so many file slots.
+Error explain_table(int code, std::uint32_t slots);
+// IORING_REGISTER_ENABLE_RINGS was refused, which comes to light when the ring is driven: Completions carry the errno with
+// this beside it.
+constexpr int while_enabling = 1 << 16;
+Error explain_enabling(int code);
+// The ring works but lacks what `name` says, which Linux has since 5.`minor`.
+Error explain_missing(const char* name, unsigned minor = 11);
+// pipe2 was refused.
+Error explain_pipe(int code);
 // A descriptor that the kernel gave could not be moved above those of standard input, output and error.
 Error explain_keeping_apart(int code);
 // The errno of a completion that failed. The kernel has none that is not the negative of its `res`, but whoever plays the
@@ -31,7 +38,17 @@ constexpr int errno_of(std::int32_t res) noexcept { return res == INT32_MIN ? IN
 const char* advice_for_result(int code) noexcept;
 // A mapping of ordinary pages was refused to `doing`.
 Error explain_mapping(int code, const std::string& doing);
-// Why memory may have been refused: RLIMIT_MEMLOCK, or the machine's.
-std::string explain_memory();
+// madvise was refused, which keeps memory from a forked child.
+Error explain_advising(int code, const std::string& doing);
+
+// The limit on locked memory; none where this process may lock all it likes.
+std::optional<std::uint64_t> memlock_limit() noexcept;
+// What a ring takes of the kernel's memory, and of RLIMIT_MEMLOCK on those that count it: its SQEs and its CQEs, each in
+// whole pages, and in one piece where the kernel is to be quick.
+struct RingMemory {
+    std::uint64_t sq_bytes;
+    std::uint64_t cq_bytes;
+};
+RingMemory ring_memory(const IoOptions& options) noexcept;
 
 }  // namespace squall::detail

@@ -81,7 +81,7 @@ Result<Ring*> Pair::create(const IoOptions& options) {
                                                                   " bytes for what is in flight in two rings"));
     auto* const memory = reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(at));
     const int kept = sys::madvise(memory, bytes, MADV_DONTFORK);
-    auto front = kept < 0 ? Error(-kept, "Io::create: madvise(MADV_DONTFORK)") : Ring::make_blank();
+    auto front = kept < 0 ? explain_advising(-kept, "Io::create: madvise(MADV_DONTFORK)") : Ring::make_blank();
     if (!front) {
         sys::munmap(memory, bytes);
         return give_up(*polled, front.error());

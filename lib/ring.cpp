@@ -93,7 +93,7 @@ bool Ring::make_room(abi::Word op_fd) noexcept {
 
 bool Ring::foreign() const noexcept { return owner_ != 0 && owner_ != thread_number(); }
 
-// 0 when this thread may enter the ring now, or the errno that error() reports.
+// 0 when this thread may enter the ring now, or what error() puts into words.
 inline int Ring::may_enter() noexcept {
     // The common case in one comparison: a ring that is owned is alive and bound.
     return owner_ == this_thread ? 0 : may_enter_slowly();
@@ -116,7 +116,7 @@ int Ring::enable() noexcept {
     if (waits) sys::set_signal_mask(all, &before);
     const int status = sys::io_uring_register(fd_, abi::register_enable_rings, nullptr, 0);
     if (waits) sys::set_signal_mask(before, nullptr);
-    return status < 0 ? -status : 0;
+    return status < 0 ? -status | while_enabling : 0;
 }
 
 // I8: the ring was made disabled; whoever submits first enables it and is its submitter from then on.

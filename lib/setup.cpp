@@ -166,7 +166,7 @@ Result<Ring*> Ring::make_blank() {
     // A fork's child must find zeros here, not a copy: the copy would know indices of a ring that it does not share.
     if (const int wiped = sys::madvise(page_aligned(page), Ring::page_bytes, MADV_WIPEONFORK); wiped < 0) {
         sys::munmap(page_aligned(page), Ring::page_bytes);
-        return Error(-wiped, "Io::create: madvise(MADV_WIPEONFORK)", "squall needs Linux 5.11 or newer");
+        return explain_advising(-wiped, "Io::create: madvise(MADV_WIPEONFORK)");
     }
     return ::new (page_aligned(page)) Ring;
 }
@@ -228,12 +228,18 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
 }
 
 Result<void> Ring::map(const abi::Params& params) {
-    const auto map_one = [](Mapping& mapping, std::size_t bytes, int fd, std::uint64_t offset) -> int {
+    const auto map_one = [&params](Mapping& mapping, std::size_t bytes, int fd, std::uint64_t offset) -> Result<void> {
+        const auto ring = [&params] {
+            return "a ring of " + text(params.sq_entries) + " SQ and " + text(params.cq_entries) + " CQ entries";
+        };
         const int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED | MAP_POPULATE;
         const long at = sys::mmap(bytes, PROT_READ | PROT_WRITE, kind, fd, offset);
-        if (sys::is_error(at)) return static_cast<int>(at);
+        if (sys::is_error(at)) return explain_mapping(static_cast<int>(-at), "Io::create: mapping " + ring());
         mapping = {page_aligned(at), bytes};
-        return sys::madvise(mapping.at, bytes, MADV_DONTFORK);  // I10: no child writes into its parent's ring
+        // I10: no child writes into its parent's ring
+        if (const int kept = sys::madvise(mapping.at, bytes, MADV_DONTFORK); kept < 0)
+            return explain_advising(-kept, "Io::create: madvise(MADV_DONTFORK) of " + ring());
+        return {};
     };
     const bool single = (params.features & abi::feat_single_mmap) != 0;
     const std::size_t cq_bytes = params.cq_off.cqes + params.cq_entries * sizeof(abi::Cqe);
@@ -242,14 +248,12 @@ Result<void> Ring::map(const abi::Params& params) {
         features_.no_sqarray ? params.cq_off.cqes : params.sq_off.array + params.sq_entries * sizeof(std::uint32_t);
     if (single && sq_bytes < cq_bytes) sq_bytes = cq_bytes;
 
-    int status = map_one(sq_ring_, sq_bytes, fd_, abi::off_sq_ring);
-    if (status >= 0 && !single) status = map_one(cq_ring_, cq_bytes, fd_, abi::off_cq_ring);
-    if (status >= 0) status = map_one(sqe_array_, params.sq_entries * sizeof(abi::SqeWords), fd_, abi::off_sqes);
+    auto mapped = map_one(sq_ring_, sq_bytes, fd_, abi::off_sq_ring);
+    if (mapped && !single) mapped = map_one(cq_ring_, cq_bytes, fd_, abi::off_cq_ring);
+    if (mapped) mapped = map_one(sqe_array_, params.sq_entries * sizeof(abi::SqeWords), fd_, abi::off_sqes);
     // Address space only: a page of it becomes real when the first path is copied there.
-    if (status >= 0) status = map_one(path_array_, params.sq_entries * (2 * path_slot_bytes), -1, 0);
-    if (status < 0)
-        return explain_mapping(-status, "Io::create: mapping a ring of " + text(params.sq_entries) + " SQ and " +
-                                            text(params.cq_entries) + " CQ entries");
+    if (mapped) mapped = map_one(path_array_, params.sq_entries * (2 * path_slot_bytes), -1, 0);
+    if (!mapped) return mapped;
 
     char* const sq = static_cast<char*>(sq_ring_.at);
     char* const cq = single ? sq : static_cast<char*>(cq_ring_.at);
@@ -289,10 +293,9 @@ Result<void> Ring::register_files(std::uint32_t slots) {
     // Opening into a slot cannot be asked for by name, but this came in the same release; zeros change nothing.
     std::uint32_t no_change[2] = {0, 0};
     if (slots > 0 && sys::io_uring_register(fd_, abi::register_iowq_max_workers, no_change, 2) == -EINVAL)
-        return explain_missing("opening into a file slot (5.15)");
+        return explain_missing("opening into a file slot (5.15)", 15);
     int ends[2] = {-1, -1};
-    if (const int status = sys::pipe2(ends, O_CLOEXEC); status < 0)
-        return explain_files(-status, "Io::create: making a pipe");
+    if (const int status = sys::pipe2(ends, O_CLOEXEC); status < 0) return explain_pipe(-status);
     std::vector<std::int32_t> table(std::size_t{slots} + 1, -1);
     table[0] = ends[1];
     const int status = sys::io_uring_register(fd_, abi::register_files, table.data(), slots + 1);
@@ -301,9 +304,7 @@ Result<void> Ring::register_files(std::uint32_t slots) {
         hang_up_ = kept;
     else
         return explain_keeping_apart(-kept);
-    if (status == -EMFILE && slots > 0)
-        return explain_files(-status, "Io::create: registering a table of " + text(slots) + " file slots");
-    if (status < 0) return explain_register(-status, "IORING_REGISTER_FILES");
+    if (status < 0) return explain_table(-status, slots);
     features_.file_slots = slots;
     return {};
 }

@@ -161,6 +161,7 @@ inline int prlimit(int resource, void* old) noexcept {
 inline int capget(void* header, void* data) noexcept {
     return static_cast<int>(detail::invoke(SYS_capget, detail::word(header), detail::word(data)));
 }
+inline int uname(void* names) noexcept { return static_cast<int>(detail::invoke(SYS_uname, detail::word(names))); }
 inline int getpid() noexcept { return static_cast<int>(detail::invoke(SYS_getpid)); }
 // Signal 0 asks whether the thread is there.
 inline int tgkill(int process, int thread, int signal) noexcept {

@@ -216,7 +216,8 @@ public:
     //   EEXIST  called on a thread that is not the ring's owner (I8): go back to that thread, or use Mode::plain.
     //   ESTALE  called in a child of fork() (I10): create a new Io there.
     //   EAGAIN  the kernel has no memory for a request and nothing is in flight to wait for: try again later.
-    //   other   what io_uring_enter(2) answered, EPERM from a seccomp filter for one; error() explains it.
+    //   other   what io_uring_enter(2) answered, or io_uring_register(2) to the first submission, which enables the ring;
+    //           EPERM from a seccomp filter for one. error() says which, and explains it.
     [[nodiscard]] int code() const noexcept {
         if (code_ != 0) [[unlikely]]
             detail::failure_seen();

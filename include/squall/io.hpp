@@ -16,6 +16,7 @@
 //   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, or ~Io has
 //             returned (I7). Paths are copied: change or free them as soon as the call returns (I6).
 //   Cost      no system call, no allocation, no lock (I4, I5).
+//   errno     the variable is neither read nor changed, here or by anything else of squall's: an error is what is returned.
 //   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8),
 //             unless the ring is Mode::plain.
 //   Fork      in a child of fork() every call returns false and poll() says why (I10); the child may destroy its copy,
@@ -48,14 +49,16 @@ class SQUALL_API Io {
 public:
     // Makes a ring, with the best set-up that the kernel has (features() tells which), and registers the arena if there
     // is one. May be called on a thread other than the one that will submit (I8). Errors, all without side effects:
-    //   EINVAL  an option is out of range; the message names the value and the rule.
+    //   EINVAL  an option is out of range, or the kernel is too old; the message names the value and the rule.
     //   EPERM   io_uring is switched off (the sysctl kernel.io_uring_disabled) or refused by a seccomp filter, as most
     //           container runtimes install; the message says which, and what the operator can do.
     //   ENOSYS  the kernel is built without io_uring, or a filter pretends so.
-    //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena, or memory is short; the message gives need, limit and remedy.
+    //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena or the ring, or memory is short; the message gives need, limit and
+    //           remedy.
     //   EMFILE, ENFILE  no file descriptor is free; a ring needs three while it is made, and keeps two; with polling five, four.
     //           Those that it keeps are 3 or more: where 0 to 2 are closed, they stay free for what the program puts there.
     //   EOPNOTSUPP  the kernel lacks an operation or a feature that squall cannot do without; the message names it.
+    //   other   what a seccomp filter or a sandbox answers in the kernel's place; the message says which call it was.
     // Rests on io_uring_setup(2) and io_uring_register(2); kernel 5.11, or 5.10 with the stable series' io_uring.
     [[nodiscard]] static Result<Io> create(const IoOptions& options = {});
 
@@ -87,14 +90,19 @@ public:
     // within one of its 1 GiB regions; pread(2)). res: bytes, fewer at the end of the file, 0 beyond it; never more
     // than 0x7ffff000. A short read is delivered as it is. Offset 2^64 - 1 means the file's position, as the kernel has
     // it. O_DIRECT needs address, offset and size aligned as direct_io_alignment() says, else -EINVAL, which
-    // transfer_error() explains.
+    // transfer_error() explains. Two results are no failure of the file's, and nothing was done: queue it again.
+    //   -ECANCELED  the kernel could make no thread to run it (signals came too fast, RLIMIT_NPROC or the cgroup's pids.max
+    //           is reached), or the thread that submitted it has ended.
+    //   -EAGAIN the file is open with O_NONBLOCK and has nothing now, or the kernel or the device is short of memory or
+    //           requests: after some other completion, or a while.
     bool read(int fd, std::span<std::byte> into, std::uint64_t offset, Token token, How how = {}) noexcept {
         return transfer(abi::Op::read, abi::Op::read_fixed, fd, into.data(), into.size(), offset, token, how);
     }
 
-    // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2)); otherwise as read(). res:
-    // bytes, fewer when the disk fills up or a limit is met: write the rest, do not count on an fsync that was queued
-    // behind. Operations in flight together run in any order: wait for a write's completion before its fsync().
+    // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2)); otherwise as read(), -ECANCELED
+    // and -EAGAIN (of O_NONBLOCK: no room now) included. res: bytes, fewer when the disk fills up or a limit is met: write
+    // the rest, do not count on an fsync that was queued behind. Operations in flight together run in any order: wait for a
+    // write's completion before its fsync().
     bool write(int fd, std::span<const std::byte> from, std::uint64_t offset, Token token, How how = {}) noexcept {
         return transfer(abi::Op::write, abi::Op::write_fixed, fd, from.data(), from.size(), offset, token, how);
     }

@@ -36,13 +36,15 @@ std::string name_in_create(const Fault& fault, bool with_more) {
     if (fault.number == SYS_pipe2) return "making a pipe";
     if (fault.number == SYS_mmap)
         return fault.nth == 0 ? "mapping 4096 bytes for the ring's state" : "mapping a ring of 4 SQ and";
-    if (fault.number == SYS_madvise) return fault.nth == 1 ? "madvise(MADV_WIPEONFORK)" : "mapping a ring of 4 SQ and";
+    if (fault.number == SYS_madvise)
+        return fault.nth == 1 ? "madvise(MADV_WIPEONFORK)" : "madvise(MADV_DONTFORK) of a ring of 4 SQ and";
     switch (fault.code) {
         case abi::register_probe:
             return "io_uring_register(IORING_REGISTER_PROBE)";
         case abi::register_files:
-            return fault.errno_value() == EMFILE && with_more ? "a table of 3 file slots"
-                                                              : "io_uring_register(IORING_REGISTER_FILES)";
+            return with_more && (fault.errno_value() == EMFILE || fault.errno_value() == ENOMEM)
+                       ? "a table of 3 file slots"
+                       : "io_uring_register(IORING_REGISTER_FILES)";
         case abi::register_buffers: {
             const int code = fault.errno_value();
             return code == EPERM || code == EACCES || code == ENOSYS
@@ -111,6 +113,13 @@ TEST_P(FaultsTest, AnIdleRingIsGoneWhicheverCallOfItsEndFails) {
 
 // --- Driving it -----------------------------------------------------------------------------------------------------
 
+// How the ring's own failure names the call that was refused.
+std::string name_in_driving(const Fault& fault) {
+    return fault.code == abi::register_enable_rings
+               ? "enabling the ring: io_uring_register(IORING_REGISTER_ENABLE_RINGS)"
+               : "driving the ring";
+}
+
 // Reaps what is in flight through faults, and counts each token. Errors of the ring are the fault's own.
 class Reaper {
 public:
@@ -118,7 +127,7 @@ public:
     void take(const Completions& done) {
         if (const Error error = done.error()) {
             ASSERT_TRUE(fault_) << error.message();
-            expect_named(error, *fault_, "driving the ring");
+            expect_named(error, *fault_, name_in_driving(*fault_));
             ASSERT_LT(++errors_, 3) << "one call failed once";
         }
         for (const Completion& completion : done) {
@@ -209,7 +218,7 @@ TEST_P(FaultsTest, AParkWithATimeoutEndsInTimeOrSaysWhy) {
             EXPECT_TRUE(done.empty());
             if (const Error error = done.error()) {
                 ASSERT_TRUE(fault);
-                expect_named(error, *fault, "driving the ring");
+                expect_named(error, *fault, name_in_driving(*fault));
             } else if (!fault || fault->answer != -ETIME) {
                 EXPECT_GE(io.now() - before, 2ms);
             }

@@ -363,6 +363,38 @@ TEST(Limits, AnArenaThatFindsTooLittleAddressSpaceSaysSoAndLeavesNothingBehind) 
     }
 }
 
+// A process may have so many mappings, 65530 by default, and one of a storage engine's may well have them.
+TEST_P(LimitsTest, AProcessThatHasAsManyMappingsAsItMayIsTold) {
+    if (sanitized) GTEST_SKIP() << "a sanitizer needs mappings of its own";
+    in_child_alone([] {
+        const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        constexpr std::size_t pages = 200'000;
+        auto* const at = static_cast<std::byte*>(
+            ::mmap(nullptr, pages * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+        ASSERT_NE(at, MAP_FAILED);
+        std::free(std::malloc(100 << 10));
+        // Every other page is another's neighbour, and a mapping of its own.
+        std::size_t split = 0;
+        while (split < pages && ::mprotect(at + split * page, page, PROT_READ | PROT_WRITE) == 0) split += 2;
+        if (split >= pages) return;  // the operator allows more
+        const Footprint before = footprint_now();
+        // With ever more room, until it has enough.
+        for (unsigned refused = 0; true; ++refused) {
+            const auto io = Io::create(options());
+            if (io) {
+                EXPECT_GE(refused, 1U);
+                return;
+            }
+            EXPECT_TRUE(io.error().code() == ENOMEM || io.error().code() == EAGAIN) << io.error().message();
+            EXPECT_TRUE(contains(io.error().message(), "vm.max_map_count")) << io.error().message();
+            ASSERT_EQ(footprint_now(), before);
+            ASSERT_GE(split, 2U);
+            split -= 2;
+            ::mprotect(at + split * page, page, PROT_READ);
+        }
+    });
+}
+
 // All that is mapped under mlockall(MCL_FUTURE) is locked memory.
 TEST_P(LimitsTest, AProcessThatLocksAllItMapsIsToldWhatItMayLock) {
     if (sanitized) GTEST_SKIP() << "a sanitizer lets no memory be locked";

@@ -3,6 +3,7 @@
 // What the world refuses, for real where a filter of system calls brings it about, else through the seam: each refusal is
 // recognised, explained, and leaves nothing behind. limits_test.cpp has the limits of a process, machine_test.cpp what
 // takes the whole machine.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -142,9 +143,9 @@ TEST(Refusal, ExplainsEveryErrnoOfSetup) {
     };
     EXPECT_TRUE(contains(advice(ENFILE), "fs.file-max"));
     EXPECT_TRUE(contains(advice(ENOMEM), "memory"));
-    EXPECT_TRUE(contains(advice(EINVAL), "Linux 5.11 or newer"));
+    EXPECT_TRUE(contains(advice(EINVAL), "no set of flags that squall can work with"));
     const Intercept refused(refuse(nr_setup, -EINVAL));
-    EXPECT_TRUE(contains(message_of({.mode = Mode::sqpoll}, EINVAL), "Linux 5.11 or newer"));
+    EXPECT_TRUE(contains(message_of({.mode = Mode::sqpoll}, EINVAL), "no set of flags that squall can work with"));
 }
 
 // --- What the kernel lacks ------------------------------------------------------------------------------------------
@@ -329,9 +330,93 @@ TEST(Refusal, TriesAgainToEnableARingThatCouldNotBe) {
     ASSERT_TRUE(io.nop(1));
     {
         const Intercept refused(refuse(nr_register, -EPERM));
-        EXPECT_EQ(io.poll().error().code(), EPERM);
+        const Error error = io.poll().error();
+        EXPECT_EQ(error.code(), EPERM);
+        EXPECT_TRUE(contains(error.message(), "io_uring_register(IORING_REGISTER_ENABLE_RINGS): EPERM"))
+            << error.message();
     }
     EXPECT_EQ(drain(io).size(), 1U);
+}
+
+// --- The variable errno ---------------------------------------------------------------------------------------------
+
+TEST(Errno, IsLeftAsItWasByWhatSucceedsAndByWhatIsRefused) {
+    for (const Kind kind : every_kind) {
+        SCOPED_TRACE(name_of(kind));
+        in_child_alone([kind] {
+            const TempDir dir;
+            const std::string name = dir.file("f");
+            const Fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+            sys::replacement = nullptr;  // squall's own system calls, since the seam's are libc's, which sets it
+            std::string left;
+            const auto after = [&left](const char* call) {
+                if (errno != EXDEV) left += std::string(call) + " ";
+                errno = EXDEV;
+            };
+            std::byte byte{};
+            std::optional<BufferArena> arena;
+            errno = EXDEV;
+            arena = BufferArena::create({.count = 512}).value();
+            after("arena");
+            for (const ArenaOptions& options :
+                 {ArenaOptions{.count = 0}, ArenaOptions{.count = 1UL << 30, .pages = Pages::hugetlb},
+                  ArenaOptions{.buffer_size = 1 << 30, .count = UINT32_MAX - 1}}) {
+                (void)BufferArena::create(options).error().message();
+                after("a refused arena");
+            }
+            std::optional<FixedBuffer> buffer = arena->acquire();
+            after("acquire");
+            std::optional<Io> io =
+                Io::create(
+                    {.entries = 4, .mode = kind.mode, .arena = &*arena, .file_slots = 2, .polling = kind.polling})
+                    .value();
+            after("create");
+            (void)Io::create({.entries = 0}).error().message();
+            after("a refused create");
+            (void)io->set_file(FileSlot(0), file);
+            after("set_file");
+            (void)io->set_file(FileSlot(1), 1 << 20).error().message();
+            after("a refused set_file");
+            (void)(io->read(file, buffer->bytes().first(1), 0, 1) && io->read(FileSlot(0), {&byte, 1}, 0, 2) &&
+                   io->open("/nowhere", {}, 3) && io->close(-1, 4));
+            after("queueing");
+            while (io->nop(5)) {
+            }
+            after("queueing to the end");
+            for (const Completion& done : io->poll()) (void)done.error().message();
+            after("poll");
+            while (io->in_flight() > 0)
+                for (const Completion& done : io->park())
+                    (void)(done.error().message() + transfer_error(done, file, {&byte, 1}, 0).message());
+            after("park");
+            (void)io->park(std::chrono::microseconds(1));
+            after("park with a timeout");
+            (void)io->list_dir(dir.path().c_str());
+            (void)io->list_dir("/nowhere").error().message();
+            after("list_dir");
+            (void)io->create_dir_all(dir.path().c_str());
+            (void)io->create_dir_all((name + "/below").c_str()).error().message();
+            after("create_dir_all");
+            (void)io->block_size(file);
+            (void)io->block_size(-1).error().message();
+            (void)direct_io_alignment(file);
+            (void)direct_io_alignment(-1).error().message();
+            after("sizes");
+            const Pipe pipe;
+            errno = EXDEV;
+            (void)(io->read(pipe.read_end, {&byte, 1}, UINT64_MAX, 7) && io->poll().empty());
+            buffer.reset();
+            io.reset();
+            after("~Io");
+            arena.reset();
+            after("~BufferArena");
+            refuse_by_seccomp(nr_setup, EPERM);
+            errno = EXDEV;
+            (void)Io::create().error().message();
+            after("a create that a filter refused");
+            EXPECT_EQ(left, "");
+        });
+    }
 }
 
 }  // namespace

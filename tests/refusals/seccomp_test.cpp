@@ -4,9 +4,14 @@
 // submission, with operations in flight, and before it goes. Each says what was refused, loses no operation, and neither
 // hangs nor leaves a reader behind. What is said about each errno of each call is refusal_test.cpp's and words_test.cpp's.
 #include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <set>
 #include <thread>
@@ -62,6 +67,21 @@ protected:
 INSTANTIATE_TEST_SUITE_P(Modes, SeccompTest, testing::ValuesIn(every_kind),
                          [](const auto& test) { return name_of(test.param); });
 
+// `words` are about a kernel that is said to be new enough, where it is.
+void expect_that_age_is_not_blamed(const std::string& words) {
+    struct ::utsname names {};
+    ASSERT_EQ(::uname(&names), 0);
+    unsigned major = 0;
+    unsigned minor = 0;
+    ASSERT_EQ(std::sscanf(names.release, "%u.%u", &major, &minor), 2);
+    if (major > 5 || (major == 5 && minor >= 15))
+        EXPECT_TRUE(contains(
+            words, std::string("Linux ") + names.release + " takes this, so that a seccomp filter or a sandbox"))
+            << words;
+    else
+        EXPECT_TRUE(contains(words, std::string("this says that it is Linux ") + names.release)) << words;
+}
+
 void expect_conserved(const Io& io) { EXPECT_EQ(io.counters().submitted, io.counters().completed + io.in_flight()); }
 
 // --- While a ring is made -------------------------------------------------------------------------------------------
@@ -94,14 +114,75 @@ TEST_P(SeccompTest, AnyOtherCallThatIsRefusedIsToldFromALimit) {
     struct Step {
         long number;
         const char* name;
+        const char* call;
     };
-    for (const Step& step : {Step{SYS_pipe2, "making a pipe"}, Step{SYS_madvise, "adv"}}) {
+    for (const Step& step :
+         {Step{SYS_pipe2, "making a pipe", "pipe2"}, Step{SYS_madvise, "madvise(MADV_WIPEONFORK)", "madvise"}}) {
         SCOPED_TRACE(step.name);
         with_each_refusal([&step](int code) {
             const std::string words = words_when(code, [&] { refuse_by_seccomp(step.number, code); });
             EXPECT_TRUE(contains(words, step.name)) << words;
+            EXPECT_TRUE(contains(words, std::string("seccomp filter or a security module refuses ") + step.call))
+                << words;
             EXPECT_FALSE(contains(words, "RLIMIT")) << words;
         });
+    }
+}
+
+// As a filter does that takes the calls for ones that it does not know, and not for ones that it forbids.
+TEST_P(SeccompTest, AFilterThatAnswersAsAnOldKernelWouldIsToldFromOne) {
+    in_child_alone([] {
+        const std::string words = words_when(EINVAL, [] { refuse_by_seccomp(nr_setup, EINVAL); });
+        expect_that_age_is_not_blamed(words);
+    });
+    for (const std::uint32_t code : {abi::register_probe, abi::register_files, abi::register_buffers}) {
+        in_child_alone([code] {
+            const std::string words = words_when(EINVAL, [code] { refuse_by_seccomp(nr_register, EINVAL, 1, code); });
+            expect_that_age_is_not_blamed(words);
+        });
+    }
+    in_child_alone([] {
+        const std::string words =
+            words_when(EOPNOTSUPP, [] { refuse_by_seccomp(nr_register, EINVAL, 1, abi::register_iowq_max_workers); });
+        EXPECT_TRUE(contains(words, "it lacks opening into a file slot (5.15)")) << words;
+        expect_that_age_is_not_blamed(words);
+    });
+    in_child_alone([] {
+        const std::string words = words_when(EINVAL, [] { refuse_by_seccomp(SYS_madvise, EINVAL); });
+        expect_that_age_is_not_blamed(words);
+    });
+}
+
+TEST_P(SeccompTest, AnAnswerThatNoKernelGivesIsSaidToBeAnothers) {
+    for (const int code : {EOPNOTSUPP, EBADF, EFAULT, EBUSY, E2BIG, EOWNERDEAD}) {
+        SCOPED_TRACE(std::strerror(code));
+        for (const long number :
+             {nr_setup, nr_register, static_cast<long>(SYS_pipe2), static_cast<long>(SYS_madvise)}) {
+            SCOPED_TRACE(number);
+            in_child_alone([code, number] {
+                const std::string words = words_when(code, [code, number] { refuse_by_seccomp(number, code); });
+                EXPECT_TRUE(contains(words, "a seccomp filter or a sandbox that stands in for the kernel") ||
+                            contains(words, "the ring whose thread it was to share"))
+                    << words;
+            });
+        }
+    }
+}
+
+// It leaves squall no time for a word; what the operator sees is in the README.
+TEST_P(SeccompTest, AFilterThatKillsEndsTheProcessBySigsys) {
+    for (const long number : {nr_setup, nr_register, nr_enter}) {
+        const pid_t child = fork_or_abort();
+        if (child == 0) {
+            const rlimit no_core{0, 0};
+            ::setrlimit(RLIMIT_CORE, &no_core);
+            kill_by_seccomp(number);
+            auto io = Io::create({.entries = 8, .mode = GetParam().mode, .polling = GetParam().polling});
+            if (io) (void)(io->nop(1) && io->park().empty());
+            ::_exit(0);
+        }
+        const int status = status_of(child);
+        EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) << number << ": status " << status;
     }
 }
 
@@ -118,6 +199,7 @@ TEST_P(SeccompTest, ARingThatMayNotBeEnabledKeepsWhatWasQueuedAndGoesWithIt) {
                 EXPECT_TRUE(done.empty());
                 EXPECT_EQ(done.error().code(), code);
                 EXPECT_TRUE(contains(done.error().message(), "seccomp filter")) << done.error().message();
+                EXPECT_TRUE(contains(done.error().message(), "IORING_REGISTER_ENABLE_RINGS")) << done.error().message();
                 EXPECT_EQ(io.in_flight(), 8U);
                 expect_conserved(io);
             }

@@ -6,12 +6,14 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <map>
 
+#include "child.hpp"
 #include "explain.hpp"
 #include "support.hpp"
 #include "trace.hpp"
@@ -41,14 +43,14 @@ std::string advice_in(const std::string& message, const std::string& doing, int 
 
 bool begins(const std::string& text, const std::string& with) { return text.compare(0, with.size(), with) == 0; }
 
-// Holds the advice on every errno against how it is expected to begin, "" being none.
+// Holds the advice on every errno against how it is expected to begin, and what is said of all others, "" being nothing.
 void expect_advice(const std::map<int, std::string>& expected, const std::string& doing,
-                   const std::function<std::string(int)>& message) {
+                   const std::function<std::string(int)>& message, const std::string& otherwise = "") {
     for (int code = 1; code <= last_errno; ++code) {
         const std::string advice = advice_in(message(code), doing, code);
         const auto found = expected.find(code);
         if (found == expected.end())
-            EXPECT_EQ(advice, "") << std::strerror(code);
+            EXPECT_EQ(advice, otherwise) << std::strerror(code);
         else
             EXPECT_TRUE(begins(advice, found->second)) << std::strerror(code) << ": " << advice;
     }
@@ -144,7 +146,8 @@ TEST(Words, SayWhyTheRingCouldNotBeDriven) {
     const std::string no_memory =
         "the kernel has no memory for another request, and nothing is in flight whose end would free some";
     const std::string filter =
-        "a seccomp filter or a security module now refuses io_uring_enter or io_uring_register: allow both";
+        "a seccomp filter or a security module now refuses io_uring_enter: allow io_uring_setup, io_uring_enter and "
+        "io_uring_register";
     const std::string closed = "the ring's file descriptor was closed by something other than squall";
     expect_advice({{EEXIST, "this Io belongs to another thread, the first that submitted on it"},
                    {ESTALE, "this Io was created before a fork(), by the parent process"},
@@ -172,6 +175,8 @@ struct Machine {
     long statx = 0;
     std::uint32_t capabilities = 0;
     long capget = 0;
+    std::string release = "6.18.44-amd64";  // uname's
+    long uname = 0;
     bool without_stdin = false;  // so that descriptor 0 is free, and what is opened gets it
 
     std::optional<long> operator()(const Call& call) const {
@@ -196,6 +201,11 @@ struct Machine {
                 auto& out = *reinterpret_cast<struct ::statx*>(call.args[4]);
                 out.stx_ino = user_namespace;
                 return statx;
+            }
+            case SYS_uname: {
+                auto& names = *reinterpret_cast<struct ::utsname*>(call.args[0]);
+                std::strcpy(names.release, release.c_str());
+                return uname;
             }
             case SYS_capget: {
                 const auto* const header = reinterpret_cast<const std::uint32_t*>(call.args[0]);
@@ -246,91 +256,269 @@ TEST(Words, TellASwitchedOffIoUringFromAFilter) {
     EXPECT_EQ(trace.take(), "file1 = open /proc/sys/kernel/io_uring_disabled cloexec\nread file1 1\nclose file1\n");
 }
 
-TEST(Words, SayWhatCanBeDoneAboutLockedMemory) {
-    const std::string short_of_memory = "the machine or the memory cgroup is short of memory";
-    const std::string limited =
-        "a ring's own memory counts against RLIMIT_MEMLOCK on some kernels, which is 8388608 bytes for all rings of "
-        "this user, "
-        "those closed a moment ago included; raise it with `ulimit -l` (\"memlock\" in /etc/security/limits.conf, "
-        "LimitMEMLOCK= "
-        "in a systemd unit, --ulimit memlock=-1 for a container) or grant CAP_IPC_LOCK, which counts only outside user "
-        "namespaces";
-    const auto memory = [] { return detail::explain_memory(); };
-    EXPECT_EQ(on({}, memory), limited);
-    EXPECT_EQ(on({.limit = UINT64_MAX}, memory), short_of_memory) << "RLIM_INFINITY";
-    EXPECT_TRUE(begins(on({.limit = UINT64_MAX - 1}, memory), "a ring's own memory counts against RLIMIT_MEMLOCK"));
-    EXPECT_EQ(on({.prlimit = -EPERM}, memory), short_of_memory) << "nothing is known of a limit";
-    EXPECT_EQ(on({.capabilities = ipc_lock}, memory), short_of_memory);
-    EXPECT_EQ(on({.capabilities = ~ipc_lock}, memory), limited);
-    EXPECT_EQ(on({.capabilities = ipc_lock, .capget = -EINVAL}, memory), limited);
-    EXPECT_EQ(on({.user_namespace = 0xeffffffe, .capabilities = ipc_lock}, memory), limited);
-    EXPECT_EQ(on({.statx = -ENOENT, .capabilities = ipc_lock}, memory), limited);
+constexpr const char* raise_memlock =
+    "raise it with `ulimit -l` (\"memlock\" in /etc/security/limits.conf, LimitMEMLOCK= in a systemd unit, --ulimit "
+    "memlock=-1 for a container) or grant CAP_IPC_LOCK, which counts only outside user namespaces";
+constexpr const char* in_its_place =
+    "a seccomp filter or a sandbox that stands in for the kernel (gVisor, WSL 1) answers in its place: ";
+constexpr const char* allow_all =
+    "allow io_uring_setup, io_uring_enter and io_uring_register there, or run outside of it";
+// Of an errno that no kernel gives there.
+std::string stranger(const std::string& call) {
+    return "Linux is not known to answer " + call + " so here, and most likely " + in_its_place +
+           "allow it there, or run outside of it";
+}
+std::string filter(const std::string& call) {
+    return "a seccomp filter or a security module refuses " + call + ": allow it there";
+}
+const std::string profile =
+    ", as container runtimes do by default: allow io_uring_setup, io_uring_enter and io_uring_register in the "
+    "container's "
+    "seccomp profile (with docker, --security-opt seccomp=PROFILE)";
+const std::string no_descriptor =
+    "no file descriptor is free; RLIMIT_NOFILE is 8388608: raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) "
+    "or "
+    "close some";
+const std::string file_max = "the machine has no file descriptor free: raise the sysctl fs.file-max";
+const std::string short_of_memory = "the machine or the memory cgroup is short of memory";
+const std::string new_enough = std::string("Linux 6.18.44-amd64 takes this, so that ") + in_its_place + allow_all;
+
+TEST(Words, SayWhetherTheKernelIsOldEnoughToRefuseOrSomethingAnswersForIt) {
+    const auto age = [](const Machine& machine) {
+        const std::string message = on(machine, [] { return detail::explain_register(EINVAL, "WHAT").message(); });
+        return advice_in(message, "Io::create: io_uring_register(WHAT)", EINVAL);
+    };
+    const auto old = [](const std::string& release) {
+        return "squall needs Linux 5.11 or newer, or 5.10 with the stable series' io_uring, and this says that it is "
+               "Linux " +
+               release;
+    };
+    EXPECT_EQ(age({}), new_enough);
+    for (const char* const release : {"5.11.0", "5.11", "5.15.0-91-generic", "6.0.0", "10.1"})
+        EXPECT_EQ(age({.release = release}),
+                  std::string("Linux ") + release + " takes this, so that " + in_its_place + allow_all);
+    for (const char* const release : {"5.10.0-33-amd64", "4.19.0", "4.4.0-19041-Microsoft", "2.6.32", "5.9"})
+        EXPECT_EQ(age({.release = release}), old(release));
+    const std::string unknown =
+        std::string("squall needs Linux 5.11 or newer; where this is, ") + in_its_place + allow_all;
+    EXPECT_EQ(age({.uname = -EPERM}), unknown);
+    EXPECT_EQ(age({.release = ""}), unknown);
+    EXPECT_EQ(age({.release = "a kernel"}), unknown);
+    // What came later than the rest.
+    const auto lacking = [](const Machine& machine) {
+        return advice_in(on(machine, [] { return detail::explain_missing("SOMETHING", 15).message(); }),
+                         "Io::create: checking what the kernel can do", EOPNOTSUPP);
+    };
+    EXPECT_EQ(lacking({}), "it lacks SOMETHING: " + new_enough);
+    EXPECT_EQ(lacking({.release = "5.14.0"}),
+              "it lacks SOMETHING: squall needs Linux 5.15 or newer, and this says that it is Linux 5.14.0");
+}
+
+TEST(Words, SayWhatCanBeDoneAboutMemoryForARing) {
+    // 4 pages of SQEs, 3 of CQEs and the words before them; the larger of the two in one piece.
+    const auto pieces = [](const std::string& bytes, const std::string& entries) {
+        return short_of_memory + ", or has it in pieces too small for this ring, which takes one of " + bytes +
+               " bytes for " + entries +
+               " entries: fewer IoOptions::entries need less, and `sysctl vm.compact_memory=1` joins pieces";
+    };
+    const auto limited = [&](const std::string& all, const std::string& piece, const std::string& entries) {
+        return "a ring's own memory counts against RLIMIT_MEMLOCK on some kernels, which is 8388608 bytes for all "
+               "rings "
+               "of this user, those closed a moment ago included, and this one takes " +
+               all + ": " + raise_memlock + "; or " + pieces(piece, entries);
+    };
+    const auto memory = [](const Machine& machine, const IoOptions& options = {.entries = 256}) {
+        const std::string message = on(machine, [&] { return detail::explain_setup(ENOMEM, options).message(); });
+        return advice_in(message,
+                         "Io::create: io_uring_setup(entries=" + std::to_string(options.entries) + ", mode=deferred)",
+                         ENOMEM);
+    };
+    if (::sysconf(_SC_PAGESIZE) != 4096) GTEST_SKIP() << "the numbers below are those of pages of 4096 bytes";
+    const std::string unlimited = pieces("16384", "256");
+    EXPECT_EQ(memory({}), limited("28672", "16384", "256"));
+    EXPECT_EQ(memory({.limit = UINT64_MAX}), unlimited) << "RLIM_INFINITY";
+    EXPECT_TRUE(contains(memory({.limit = UINT64_MAX - 1}), "which is 18446744073709551614 bytes"));
+    EXPECT_EQ(memory({.prlimit = -EPERM}), unlimited) << "nothing is known of a limit";
+    EXPECT_EQ(memory({.capabilities = ipc_lock}), unlimited);
+    EXPECT_EQ(memory({.capabilities = ~ipc_lock}), limited("28672", "16384", "256"));
+    EXPECT_EQ(memory({.capabilities = ipc_lock, .capget = -EINVAL}), limited("28672", "16384", "256"));
+    EXPECT_EQ(memory({.user_namespace = 0xeffffffe, .capabilities = ipc_lock}), limited("28672", "16384", "256"));
+    EXPECT_EQ(memory({.statx = -ENOENT, .capabilities = ipc_lock}), limited("28672", "16384", "256"));
+    // Rounded up as the kernel does it.
+    EXPECT_EQ(memory({}, {.entries = 1}), limited("8192", "4096", "1"));
+    EXPECT_EQ(memory({}, {.entries = 129}), limited("28672", "16384", "129"));
+    EXPECT_EQ(memory({}, {.entries = 1, .completion_entries = 513}), limited("24576", "20480", "1"));
+    EXPECT_EQ(memory({}, {.entries = 32768}), limited("3149824", "2097152", "32768"));
     Trace trace;
-    on({}, memory);
+    (void)memory({});
     EXPECT_EQ(trace.take(), "prlimit 0 memlock\nstatx cwd \"/proc/self/ns/user\" 0x0 0x100\ncapget\n");
 }
 
 TEST(Words, SayWhyOrdinaryPagesWereRefused) {
-    for (int code = 1; code <= last_errno; ++code) {
-        const std::string message = on({}, [code] { return detail::explain_mapping(code, "DOING").message(); });
-        const std::string advice = advice_in(message, "DOING", code);
-        if (code == EAGAIN)
-            EXPECT_TRUE(
-                begins(advice,
-                       "this process locks all that it maps (mlockall), and RLIMIT_MEMLOCK is 8388608; raise it "
-                       "with `ulimit -l`"))
-                << message;
-        else
-            EXPECT_EQ(advice, "the machine, the memory cgroup or RLIMIT_AS has no room for it");
-    }
+    expect_advice(
+        {{ENOMEM, "the machine, the memory cgroup, RLIMIT_AS or the sysctl vm.max_map_count has no room for it"},
+         {EAGAIN, std::string("this process locks all that it maps (mlockall), and RLIMIT_MEMLOCK is 8388608; ") +
+                      raise_memlock},
+         {EHWPOISON, "a page of the machine's memory is broken: see the kernel log"},
+         {EPERM, filter("mmap")},
+         {EACCES, filter("mmap")},
+         {ENOSYS, filter("mmap")}},
+        "DOING", [](int code) { return on({}, [code] { return detail::explain_mapping(code, "DOING").message(); }); },
+        stranger("mmap"));
+}
+
+TEST(Words, SayWhyMemoryCouldNotBeKeptFromAChild) {
+    const std::string no_room =
+        "the kernel has no memory for it, or the process has as many mappings as the sysctl vm.max_map_count allows";
+    expect_advice(
+        {{ENOMEM, no_room},
+         {EAGAIN, no_room},
+         {EINVAL, new_enough},
+         {EPERM, filter("madvise")},
+         {EACCES, filter("madvise")},
+         {ENOSYS, filter("madvise")}},
+        "DOING", [](int code) { return on({}, [code] { return detail::explain_advising(code, "DOING").message(); }); },
+        stranger("madvise"));
 }
 
 TEST(Words, SayWhySettingUpWasRefused) {
     const std::map<int, std::string> expected = {
-        {EPERM, "a seccomp filter or a security module refuses io_uring_setup,"},
-        {EACCES, "a seccomp filter or a security module refuses io_uring_setup,"},
+        {EPERM, "a seccomp filter or a security module refuses io_uring_setup" + profile},
+        {EACCES, "a seccomp filter or a security module refuses io_uring_setup" + profile},
         {ENOSYS,
-         "this kernel has no io_uring (before 5.1, or built without CONFIG_IO_URING), or a seccomp filter pretends so"},
+         "this kernel has no io_uring (before 5.1, or built without CONFIG_IO_URING), or a seccomp filter or a sandbox "
+         "that stands in for it (gVisor, WSL 1) pretends so"},
         {ENOMEM, "a ring's own memory counts against RLIMIT_MEMLOCK"},
-        {EMFILE,
-         "no file descriptor is free; RLIMIT_NOFILE is 8388608: raise it with `ulimit -n` (LimitNOFILE= in a systemd "
-         "unit) or close some"},
-        {ENFILE, "the machine has no file descriptor free: raise the sysctl fs.file-max"},
-        {EINVAL, "the kernel takes no set of flags that squall can work with: squall needs Linux 5.11 or newer"}};
-    expect_advice(expected, "Io::create: io_uring_setup(entries=5, mode=plain)", [](int code) {
-        return on({}, [code] { return detail::explain_setup(code, {.entries = 5, .mode = Mode::plain}).message(); });
-    });
+        {EMFILE, no_descriptor},
+        {ENFILE, file_max},
+        {EINVAL, "the kernel takes no set of flags that squall can work with: " + new_enough}};
+    expect_advice(
+        expected, "Io::create: io_uring_setup(entries=5, mode=plain)",
+        [](int code) {
+            return on({},
+                      [code] { return detail::explain_setup(code, {.entries = 5, .mode = Mode::plain}).message(); });
+        },
+        stranger("io_uring_setup"));
     EXPECT_EQ(
         detail::explain_setup(EAGAIN, {.mode = Mode::sqpoll}).message(),
         "Io::create: io_uring_setup(entries=256, mode=sqpoll): EAGAIN (Resource temporarily unavailable): the kernel "
         "may make no thread for it: RLIMIT_NPROC of this user (`ulimit -u`) or the pids.max of its cgroup (TasksMax= "
         "in a systemd unit) is reached: raise it, or use Mode::deferred, which needs none");
-    const auto invalid = [](const IoOptions& options) { return detail::explain_setup(EINVAL, options).message(); };
+    const auto invalid = [](const IoOptions& options) {
+        return on({}, [&] { return detail::explain_setup(EINVAL, options).message(); });
+    };
     const std::string doing = "Io::create: io_uring_setup(entries=256, mode=sqpoll): EINVAL (Invalid argument): ";
     EXPECT_EQ(invalid({.mode = Mode::sqpoll, .sqpoll_cpu = 0}),
               doing + "sqpoll_cpu is 0: it must be a CPU that is online and that this process may run on");
     EXPECT_TRUE(begins(invalid({.mode = Mode::sqpoll}), doing + "the kernel takes no set of flags"));
     EXPECT_NE(invalid({.sqpoll_cpu = 0}).find("mode=deferred): EINVAL (Invalid argument): the kernel takes"),
               std::string::npos);
+    // The second ring of two shares the first's thread.
+    for (const int code : {EBADF, ENXIO}) {
+        const auto words = [code](Mode mode, Polling polling) {
+            const std::string message = detail::explain_setup(code, {.mode = mode, .polling = polling}).message();
+            return message.substr(message.rfind("): ") + 3);
+        };
+        EXPECT_EQ(words(Mode::sqpoll, Polling::busy),
+                  "the ring whose thread it was to share was closed by something other than squall");
+        EXPECT_EQ(words(Mode::sqpoll, Polling::none), words(Mode::plain, Polling::busy));
+    }
     Trace trace;
     on({}, [] { return detail::explain_setup(EMFILE, {}).message(); });
     EXPECT_EQ(trace.take(), "prlimit 0 nofile\n");
+    on({}, [] { return detail::explain_setup(EINVAL, {}).message(); });
+    EXPECT_EQ(trace.take(), "uname\n");
+}
+
+// What io_uring_register answers, whatever is registered.
+std::map<int, std::string> of_registering() {
+    const std::string filtered = "a seccomp filter or a security module refuses io_uring_register" + profile;
+    const std::string closed =
+        std::string("the ring's file descriptor was closed or used by something other than squall, or ") +
+        in_its_place + "allow io_uring_register there";
+    return {{EPERM, filtered},
+            {EACCES, filtered},
+            {ENOSYS, "a seccomp filter or a sandbox pretends that there is no io_uring_register: allow it"},
+            {EINVAL, new_enough},
+            {EINTR, "a signal came first, ten thousand times over: let them come less often"},
+            {ENOMEM, short_of_memory},
+            {EBADF, closed},
+            {EBADFD, closed},
+            {EOPNOTSUPP, closed}};
 }
 
 TEST(Words, SayWhyRegisteringWasRefused) {
-    const std::string filter = "a seccomp filter or a security module refuses io_uring_register,";
-    const std::map<int, std::string> expected = {
-        {EPERM, filter},
-        {EACCES, filter},
-        {ENOSYS, "a seccomp filter pretends that there is no io_uring_register: allow it"},
-        {EINVAL, "squall needs Linux 5.11 or newer"}};
-    expect_advice(expected, "Io::create: io_uring_register(WHAT)",
-                  [](int code) { return on({}, [code] { return detail::explain_register(code, "WHAT").message(); }); });
+    auto expected = of_registering();
+    expected[EMFILE] = no_descriptor;
+    expect_advice(
+        expected, "Io::create: io_uring_register(WHAT)",
+        [](int code) { return on({}, [code] { return detail::explain_register(code, "WHAT").message(); }); },
+        stranger("io_uring_register"));
+    // Without its sysctl: that one is about making rings.
+    Trace trace;
+    on({.sysctl = "2\n"}, [] { return detail::explain_register(EPERM, "WHAT").message(); });
+    EXPECT_EQ(trace.take(), "");
+}
+
+TEST(Words, SayWhyEnablingWasRefusedWhenTheRingIsDriven) {
+    expect_advice(
+        of_registering(), "enabling the ring: io_uring_register(IORING_REGISTER_ENABLE_RINGS)",
+        [](int code) {
+            return on({}, [code] {
+                const Error error = detail::ring_error(code | detail::while_enabling);
+                EXPECT_EQ(error.code(), code);
+                return error.message();
+            });
+        },
+        stranger("io_uring_register"));
+}
+
+TEST(Words, SayWhyATableOfFilesWasRefused) {
+    for (int code = 1; code <= last_errno; ++code) {
+        const auto refused = [code](std::uint32_t slots) {
+            return on({}, [&] { return detail::explain_table(code, slots).message(); });
+        };
+        const std::string registering =
+            on({}, [code] { return detail::explain_register(code, "IORING_REGISTER_FILES").message(); });
+        EXPECT_EQ(refused(0), registering);
+        const std::string table = "Io::create: registering a table of 77 file slots";
+        if (code == EMFILE)
+            EXPECT_EQ(advice_in(refused(77), table, code), no_descriptor);
+        else if (code == ENOMEM)
+            EXPECT_EQ(advice_in(refused(77), table, code), short_of_memory + ": fewer IoOptions::file_slots need less");
+        else
+            EXPECT_EQ(refused(77), registering);
+    }
+}
+
+TEST(Words, SayWhyADescriptorWasRefused) {
+    const auto with = [](auto explain) {
+        return [explain](int code) { return on({}, [&] { return explain(code).message(); }); };
+    };
+    expect_advice(
+        {{EMFILE, no_descriptor},
+         {ENFILE,
+          "the machine has no file descriptor free (sysctl fs.file-max), or this user has as many pipes as it "
+          "may (sysctl fs.pipe-user-pages-hard): raise the one that is reached"},
+         {ENOMEM, short_of_memory},
+         {EPERM, filter("pipe2")},
+         {EACCES, filter("pipe2")},
+         {ENOSYS, filter("pipe2")}},
+        "Io::create: making a pipe", with(detail::explain_pipe), stranger("pipe2"));
+    expect_advice({{EMFILE, no_descriptor},
+                   {ENFILE, file_max},
+                   {ENOMEM, short_of_memory},
+                   {EPERM, filter("fcntl")},
+                   {EACCES, filter("fcntl")},
+                   {ENOSYS, filter("fcntl")}},
+                  "Io::create: fcntl(F_DUPFD_CLOEXEC, 3), which keeps it apart from descriptors 0 to 2",
+                  with(detail::explain_keeping_apart), stranger("fcntl"));
 }
 
 TEST(Words, SayWhyAnArenaWasRefused) {
     const std::string doing = "Io::create: registering an arena of 123 bytes in 4 regions";
     const auto refused = [](int code) { return detail::explain_arena(code, 123, 4); };
+    const auto registering = of_registering();
     for (int code = 1; code <= last_errno; ++code) {
         const std::string message = on({}, [&] { return refused(code).message(); });
         switch (code) {
@@ -341,13 +529,21 @@ TEST(Words, SayWhyAnArenaWasRefused) {
                           on({}, [&] { return detail::explain_register(code, "IORING_REGISTER_BUFFERS").message(); }));
                 break;
             case ENOMEM:
-                EXPECT_TRUE(begins(
+                EXPECT_EQ(
                     advice_in(message, doing, code),
                     "registered memory counts as locked: this needs 123 bytes beside what this user's rings hold, "
-                    "and RLIMIT_MEMLOCK is 8388608; raise it with `ulimit -l`"));
+                    "those closed a moment ago included, and RLIMIT_MEMLOCK is 8388608; " +
+                        std::string(raise_memlock));
                 break;
-            default:
-                EXPECT_EQ(advice_in(message, doing, code), "") << message;
+            case EFAULT:
+                EXPECT_EQ(advice_in(message, doing, code),
+                          "some of its memory is not there: was it unmapped by something other than squall?");
+                break;
+            default: {
+                const auto found = registering.find(code);
+                EXPECT_EQ(advice_in(message, doing, code),
+                          found != registering.end() ? found->second : stranger("io_uring_register"));
+            }
         }
         EXPECT_EQ(refused(code).code(), code);
     }

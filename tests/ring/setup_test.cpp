@@ -446,7 +446,9 @@ TEST(Setup, NamesTheRingThatItCouldNotMap) {
         const auto io = Io::create({.entries = 8});
         ASSERT_FALSE(io) << nth;
         EXPECT_EQ(io.error().code(), EAGAIN);
-        EXPECT_EQ(io.error().doing(), "Io::create: mapping a ring of 8 SQ and 16 CQ entries");
+        EXPECT_EQ(io.error().doing(),
+                  (nth % 2 == 0 ? std::string("Io::create: mapping") : "Io::create: madvise(MADV_DONTFORK) of") +
+                      " a ring of 8 SQ and 16 CQ entries");
         EXPECT_EQ(kernel.registers.size(), 0U);
     }
 }
@@ -471,10 +473,11 @@ TEST(Setup, RefusesAKernelThatLacksAFeature) {
                 continue;
             }
             ASSERT_FALSE(io);
-            EXPECT_EQ(io.error().message(),
-                      std::string("Io::create: checking what the kernel can do: EOPNOTSUPP (Operation "
-                                  "not supported): this kernel lacks ") +
-                          lacking.name + ", which squall needs; Linux 5.11 and newer have it");
+            const std::string message = std::string(
+                                            "Io::create: checking what the kernel can do: EOPNOTSUPP (Operation "
+                                            "not supported): it lacks ") +
+                                        lacking.name + ": ";
+            EXPECT_EQ(io.error().message().substr(0, message.size()), message);
         }
     }
 }

@@ -123,6 +123,11 @@ void refuse_by_seccomp(long number, int code, unsigned which, std::uint32_t valu
              answer(SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(code)), answer(SECCOMP_RET_ALLOW)});
 }
 
+void kill_by_seccomp(long number) {
+    install({load(offsetof(seccomp_data, nr)), unless(static_cast<std::uint32_t>(number), 1),
+             answer(SECCOMP_RET_KILL_PROCESS), answer(SECCOMP_RET_ALLOW)});
+}
+
 void become_nobody() {
     become(65534);
     ASSERT_NE(::geteuid(), 0U);

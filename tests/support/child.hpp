@@ -35,6 +35,9 @@ void refuse_by_seccomp(long number, int code);
 // The same, only when argument `which` of the call, 32 bits wide, is `value`.
 void refuse_by_seccomp(long number, int code, unsigned which, std::uint32_t value);
 
+// From now on system call `number` kills this process, by SIGSYS.
+void kill_by_seccomp(long number);
+
 // Gives up root, for nobody.
 void become_nobody();
 // Gives up root, for a user that no other process is: what this user's limits count is this process alone. Where there are

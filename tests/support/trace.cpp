@@ -172,6 +172,8 @@ std::string Trace::words(const Call& call, long answer) {
             return "prlimit " + number(0) + " " + one_of(a[1], limits) + (a[2] == 0 ? "" : " set?");
         case SYS_capget:
             return "capget";
+        case SYS_uname:
+            return "uname";
         case SYS_getpid:
             return "getpid";
         case SYS_gettid:
