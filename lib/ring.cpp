@@ -15,6 +15,7 @@
 #include "clock.hpp"
 #include "explain.hpp"
 #include "pair.hpp"
+#include "patience.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
@@ -565,7 +566,10 @@ void Ring::unmap(Buffers buffers) noexcept {
         if (mapping->at) sys::munmap(mapping->at, mapping->bytes);
         *mapping = {};
     }
-    if (fd_ >= 0) sys::close(fd_);
+    if (fd_ >= 0) {
+        sys::close(fd_);
+        note_ring_closed();
+    }
     fd_ = -1;
     if (hang_up_ >= 0 && buffers == Buffers::unregister) {
         sys::close(hang_up_);

@@ -12,11 +12,14 @@
 #include "arena_control.hpp"
 #include "explain.hpp"
 #include "pair.hpp"
+#include "patience.hpp"
 #include "squall/arena.hpp"
 #include "squall/ring.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
+
+constinit std::atomic<std::int64_t> last_ring_closed{0};
 
 namespace {
 
@@ -181,7 +184,8 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
         if (options.mode == Mode::sqpoll) flags |= abi::setup_attach_wq;
     }
     features_.setup_flags_asked = flags;
-    const auto attempt = [&] {
+    const RingMemory memory = ring_memory(options);
+    const auto attempt_once = [&] {
         params = {};
         params.flags = flags;
         params.cq_entries = options.completion_entries != 0 ? options.completion_entries : 2 * options.entries;
@@ -190,6 +194,7 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
         params.wq_fd = companion ? static_cast<std::uint32_t>(companion->fd_) : 0;
         return sys::io_uring_setup(options.entries, &params);
     };
+    const auto attempt = [&] { return patiently(memory.sq_bytes + memory.cq_bytes, attempt_once); };
     int fd = attempt();
     for (const Rung& rung : ladder) {
         if (fd != -EINVAL) break;
@@ -318,8 +323,10 @@ Result<void> Ring::register_arena(const BufferArena& arena) {
         regions.push_back(
             {reinterpret_cast<std::uintptr_t>(control->base) + at, left < region_bytes ? left : region_bytes});
     }
-    const int status =
-        sys::io_uring_register(fd_, abi::register_buffers, regions.data(), static_cast<std::uint32_t>(regions.size()));
+    const int status = patiently(control->bytes, [&] {
+        return sys::io_uring_register(fd_, abi::register_buffers, regions.data(),
+                                      static_cast<std::uint32_t>(regions.size()));
+    });
     if (status < 0) return explain_arena(-status, control->bytes, regions.size());
     arena_base_ = reinterpret_cast<std::uintptr_t>(control->base);
     arena_bytes_ = control->bytes;

@@ -54,11 +54,19 @@ public:
     //           container runtimes install; the message says which, and what the operator can do.
     //   ENOSYS  the kernel is built without io_uring, or a filter pretends so.
     //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena or the ring, or memory is short; the message gives need, limit and
-    //           remedy.
+    //           remedy. What counts is below.
     //   EMFILE, ENFILE  no file descriptor is free; a ring needs three while it is made, and keeps two; with polling five, four.
     //           Those that it keeps are 3 or more: where 0 to 2 are closed, they stay free for what the program puts there.
     //   EOPNOTSUPP  the kernel lacks an operation or a feature that squall cannot do without; the message names it.
     //   other   what a seccomp filter or a sandbox answers in the kernel's place; the message says which call it was.
+    // Locked memory: an arena counts against RLIMIT_MEMLOCK, and on some kernels (6.18) so does a ring's own memory, unless
+    // the process has CAP_IPC_LOCK. That is 64 * SQ entries and 320 + 16 * CQ entries bytes, each rounded up to pages: 28
+    // KiB for the default sizes. With polling there is a second ring of as many SQ as CQ entries, and 20 * CQ entries in
+    // place of 16. A ring counts until the kernel has freed it, some time after ~Io: 20 ms usually, seconds on a busy
+    // machine. So where ENOMEM may come of that, since this process has closed a ring in the last five seconds and would
+    // fit under its limit, create() blocks and tries again, for five seconds at most for a ring and five for its arena (with
+    // polling, for each of the two). Programs that need an Io for a short while do better to keep some and hand them round
+    // (Mode::plain).
     // Rests on io_uring_setup(2) and io_uring_register(2); kernel 5.11, or 5.10 with the stable series' io_uring.
     [[nodiscard]] static Result<Io> create(const IoOptions& options = {});
 

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "explain.hpp"
 #include "support.hpp"
 
 namespace squall {
@@ -59,6 +60,9 @@ std::string name_in_create(const Fault& fault, bool with_more) {
 // Calls of create after which there is a ring all the same.
 bool does_without(const Fault& fault) {
     if (fault.answer >= 0 || fault.number == SYS_close) return true;
+    // Locked memory, which may be what a ring had that was closed a moment ago, and is asked for again.
+    if (fault.errno_value() == ENOMEM && (fault.number == nr_setup || fault.code == abi::register_buffers))
+        return detail::memlock_limit().has_value();
     if (fault.number == nr_setup) return fault.errno_value() == EINVAL;  // the next rung down
     if (fault.number != nr_register) return false;
     if (fault.errno_value() == EINTR) return true;  // and is tried again

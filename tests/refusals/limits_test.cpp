@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 #include <thread>
 
 #include "child.hpp"
+#include "patience.hpp"
 #include "support.hpp"
 
 namespace squall {
@@ -152,6 +154,7 @@ TEST_P(LimitsTest, AsManyRingsAsOnceFittedUnderALimitFitAgain) {
         set_hard_limit(RLIMIT_MEMLOCK, 256 << 10);
         become_a_user_of_its_own();
         const Footprint before = footprint_now();
+        detail::last_ring_closed = 0;  // those of its parent's are another user's
         // The kernel counts what a ring itself takes until it has freed it, a moment after the close: hence the patience.
         const auto as_many_as_fit = [&](std::size_t at_most, int tries) {
             std::vector<Io> all;
@@ -173,6 +176,35 @@ TEST_P(LimitsTest, AsManyRingsAsOnceFittedUnderALimitFitAgain) {
         EXPECT_LT(fitted, 100U);
         for (int round = 0; round < 3; ++round) EXPECT_EQ(as_many_as_fit(fitted, 2000), fitted);
         EXPECT_EQ(footprint_now(), before);
+    });
+}
+
+// A client with a thread for each task, and an Io for each thread. Where the kernel counts a ring's own memory until it has
+// freed it, some time after the close, most of them would be refused.
+TEST_P(LimitsTest, ShortLivedIosAreMadeThoughTheKernelTakesItsTimeToForgetThem) {
+    in_child_alone([] {
+        // Three times what one of these takes (io.hpp), of which two are there at once.
+        const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+        set_hard_limit(RLIMIT_MEMLOCK, 3 * (rings() == 1 ? 2 : 5) * page);
+        become_a_user_of_its_own();
+        constexpr unsigned tasks = 50;
+        std::atomic<unsigned> refused{0};
+        std::vector<std::thread> clients;
+        for (int client = 0; client < 2; ++client)
+            clients.emplace_back([&refused] {
+                for (unsigned task = 0; task < tasks; ++task) {
+                    std::thread([&refused] {
+                        auto io = Io::create({.entries = 64, .mode = GetParam().mode, .polling = GetParam().polling});
+                        if (io)
+                            EXPECT_EQ(result_of(*io, io->nop(1)), 0);
+                        else
+                            ++refused;
+                    }).join();
+                }
+            });
+        for (std::thread& client : clients) client.join();
+        // Not quite none: how long a kernel takes is not for squall to say.
+        EXPECT_LT(refused, tasks / 5);
     });
 }
 

@@ -10,10 +10,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <type_traits>
 
 #include "child.hpp"
+#include "patience.hpp"
 #include "support.hpp"
 #include "trace.hpp"
 #include "user_kernel.hpp"
@@ -451,6 +453,162 @@ TEST(Setup, NamesTheRingThatItCouldNotMap) {
                       " a ring of 8 SQ and 16 CQ entries");
         EXPECT_EQ(kernel.registers.size(), 0U);
     }
+}
+
+// --- Locked memory that comes back late -------------------------------------------------------------------------------
+
+// A user whose locked memory is limited, and a process that has closed a ring a moment ago, whenever that is.
+class Patience : public testing::Test {
+protected:
+    Patience() {
+        closed_lately();
+        kernel.on_other_call = [this](Call& call) -> std::optional<long> {
+            switch (call.number) {
+                case SYS_prlimit64: {
+                    const std::uint64_t limits[2] = {limit, UINT64_MAX};
+                    std::memcpy(reinterpret_cast<void*>(call.args[3]), limits, sizeof(limits));
+                    return 0;
+                }
+                case SYS_statx:
+                    return -ENOENT;  // and so no capability is known of
+                case SYS_ppoll: {
+                    const auto& time = *reinterpret_cast<const abi::Timespec*>(call.args[2]);
+                    naps.push_back(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+                    return 0;
+                }
+                default:
+                    return std::nullopt;
+            }
+        };
+        kernel.on_setup = [this](const abi::Params&) -> std::optional<long> {
+            if (setups_refused == 0) return std::nullopt;
+            --setups_refused;
+            return -code;
+        };
+        kernel.on_register = [this](const Register& what) -> std::optional<long> {
+            if (what.code != abi::register_buffers || arenas_refused == 0) return std::nullopt;
+            --arenas_refused;
+            return -code;
+        };
+    }
+    static void closed_lately() { closed(1h); }
+    // So long from now.
+    static void closed(std::chrono::nanoseconds from_now) {
+        detail::last_ring_closed = (detail::monotonic_now() + from_now).count();
+    }
+    Result<Io> make(BufferArena* arena = nullptr) {
+        naps.clear();
+        kernel.setups.clear();
+        kernel.registers.clear();
+        return Io::create({.entries = 8, .arena = arena});
+    }
+    // What it does when it is refused once: it tries once more, or does not.
+    bool tries_again() {
+        setups_refused = 1;
+        const auto io = make();
+        EXPECT_EQ(kernel.setups.size(), io ? 2U : 1U);
+        EXPECT_EQ(naps.size(), io ? 1U : 0U);
+        EXPECT_EQ(io ? code : io.error().code(), code);
+        setups_refused = 0;
+        closed_lately();  // not by this
+        return io.has_value();
+    }
+    static constexpr std::size_t tries_max = 28;
+
+    std::uint64_t limit = 64 << 10;
+    int code = ENOMEM;
+    int setups_refused = 0;
+    int arenas_refused = 0;
+    std::vector<std::chrono::nanoseconds> naps;
+    UserKernel kernel;
+};
+
+TEST_F(Patience, MakesTheRingOnceTheMemoryIsBack) {
+    for (const int times : {0, 1, 5, 27}) {
+        setups_refused = times;
+        const auto io = make();
+        ASSERT_TRUE(io) << io.error().message();
+        EXPECT_EQ(kernel.setups.size(), static_cast<std::size_t>(times) + 1);
+        EXPECT_EQ(naps.size(), static_cast<std::size_t>(times));
+        closed_lately();
+    }
+}
+
+TEST_F(Patience, EndsAfterSomeFiveSecondsInEverLongerSteps) {
+    setups_refused = INT_MAX;
+    const auto io = make();
+    ASSERT_FALSE(io);
+    EXPECT_EQ(io.error().code(), ENOMEM);
+    EXPECT_TRUE(contains(io.error().message(), "RLIMIT_MEMLOCK")) << io.error().message();
+    EXPECT_EQ(kernel.setups.size(), tries_max);
+    ASSERT_EQ(naps.size(), tries_max - 1);
+    std::chrono::nanoseconds all{0};
+    for (std::size_t nap = 0; nap < naps.size(); ++nap) {
+        EXPECT_EQ(naps[nap], std::min(1ms * (1 << std::min<std::size_t>(nap, 8)), 256ms));
+        all += naps[nap];
+    }
+    EXPECT_GE(all, 5s);
+    EXPECT_LT(all, 5s + 256ms);
+}
+
+TEST_F(Patience, IsForWhatThisProcessGaveBackAMomentAgo) {
+    EXPECT_TRUE(tries_again());
+    closed(-5s);
+    EXPECT_FALSE(tries_again());
+    detail::last_ring_closed = 0;
+    EXPECT_FALSE(tries_again());
+}
+
+TEST_F(Patience, IsForLockedMemoryAlone) {
+    limit = UINT64_MAX;
+    EXPECT_FALSE(tries_again()) << "nothing limits it";
+    // The SQEs' page and the CQEs'.
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    limit = 2 * page - 1;
+    EXPECT_FALSE(tries_again()) << "it never fits";
+    limit = 2 * page;
+    EXPECT_TRUE(tries_again());
+    for (const int other : {EPERM, EMFILE, ENFILE, EAGAIN, EBADF}) {
+        code = other;
+        EXPECT_FALSE(tries_again());
+    }
+}
+
+TEST_F(Patience, RegistersTheArenaOnceTheMemoryIsBack) {
+    BufferArena arena = make_arena({.count = 4, .pages = Pages::base});
+    for (const int times : {1, 27, 28}) {
+        arenas_refused = times;
+        const auto io = make(&arena);
+        EXPECT_EQ(io.has_value(), times < 28);
+        EXPECT_EQ(kernel.setups.size(), 1U) << "the ring is kept meanwhile";
+        EXPECT_EQ(kernel.registered(abi::register_buffers), static_cast<std::size_t>(std::min(times + 1, 28)));
+        EXPECT_EQ(naps.size(), static_cast<std::size_t>(std::min(times, 27)));
+        closed_lately();
+    }
+    arenas_refused = 1;
+    limit = arena.memory().size() - 1;
+    EXPECT_FALSE(make(&arena));
+    EXPECT_EQ(naps.size(), 0U) << "it never fits";
+}
+
+TEST_F(Patience, KnowsOfARingOnceItIsClosed) {
+    const auto closes_one = [this](auto make_one) {
+        detail::last_ring_closed = 0;
+        const auto before = detail::monotonic_now();
+        {
+            const auto io = make_one();
+            if (io) {
+                EXPECT_EQ(detail::last_ring_closed, 0);
+            }
+        }
+        return std::chrono::nanoseconds(detail::last_ring_closed) >= before;
+    };
+    EXPECT_TRUE(closes_one([this] { return make(); }));
+    BufferArena arena = make_arena({.count = 4, .pages = Pages::base});
+    arenas_refused = 1;
+    EXPECT_TRUE(closes_one([&] { return make(&arena); })) << "the ring had been made";
+    setups_refused = 1;
+    EXPECT_FALSE(closes_one([this] { return make(); })) << "there was none";
 }
 
 // --- What it cannot do without --------------------------------------------------------------------------------------

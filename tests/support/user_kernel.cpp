@@ -100,6 +100,8 @@ std::optional<long> UserKernel::answer(Call& call) {
 long UserKernel::set_up(std::uint32_t entries, abi::Params& params) {
     setups.push_back(params);
     setup_entries.push_back(entries);
+    if (on_setup)
+        if (const auto given = on_setup(params)) return *given;
     if ((params.flags & unknown_flags) != 0) {
         std::memset(&params, 0xee, sizeof(params));  // what a refusal leaves there is nobody's to use
         return -EINVAL;

@@ -53,6 +53,7 @@ public:
     int ring_index = 7;             // the first to be given out among the registered rings; negative: an answer instead
 
     // --- What it answers instead, when it answers at all.
+    std::function<std::optional<long>(const abi::Params&)> on_setup;
     std::function<std::optional<long>(const Enter&)> on_enter;
     std::function<std::optional<long>(const Register&)> on_register;
     std::function<std::optional<long>(Call&)> on_other_call;
