@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -315,17 +316,22 @@ TEST(Words, SayWhetherTheKernelIsOldEnoughToRefuseOrSomethingAnswersForIt) {
 }
 
 TEST(Words, SayWhatCanBeDoneAboutMemoryForARing) {
-    // 4 pages of SQEs, 3 of CQEs and the words before them; the larger of the two in one piece.
-    const auto pieces = [](const std::string& bytes, const std::string& entries) {
-        return short_of_memory + ", or has it in pieces too small for this ring, which takes one of " + bytes +
-               " bytes for " + entries +
+    const auto in_pages = [](std::uint64_t bytes) {
+        const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+        return (bytes + page - 1) / page * page;
+    };
+    const auto pieces = [&](std::uint64_t entries, std::uint64_t sq, std::uint64_t cq) {
+        return short_of_memory + ", or has it in pieces too small for this ring, which takes one of " +
+               std::to_string(std::max(in_pages(64 * sq), in_pages(320 + 16 * cq))) + " bytes for " +
+               std::to_string(entries) +
                " entries: fewer IoOptions::entries need less, and `sysctl vm.compact_memory=1` joins pieces";
     };
-    const auto limited = [&](const std::string& all, const std::string& piece, const std::string& entries) {
+    const auto limited = [&](std::uint64_t entries, std::uint64_t sq, std::uint64_t cq) {
         return "a ring's own memory counts against RLIMIT_MEMLOCK on some kernels, which is 8388608 bytes for all "
                "rings "
                "of this user, those closed a moment ago included, and this one takes " +
-               all + ": " + raise_memlock + "; or " + pieces(piece, entries);
+               std::to_string(in_pages(64 * sq) + in_pages(320 + 16 * cq)) + ": " + raise_memlock + "; or " +
+               pieces(entries, sq, cq);
     };
     const auto memory = [](const Machine& machine, const IoOptions& options = {.entries = 256}) {
         const std::string message = on(machine, [&] { return detail::explain_setup(ENOMEM, options).message(); });
@@ -333,22 +339,22 @@ TEST(Words, SayWhatCanBeDoneAboutMemoryForARing) {
                          "Io::create: io_uring_setup(entries=" + std::to_string(options.entries) + ", mode=deferred)",
                          ENOMEM);
     };
-    if (::sysconf(_SC_PAGESIZE) != 4096) GTEST_SKIP() << "the numbers below are those of pages of 4096 bytes";
-    const std::string unlimited = pieces("16384", "256");
-    EXPECT_EQ(memory({}), limited("28672", "16384", "256"));
-    EXPECT_EQ(memory({.limit = UINT64_MAX}), unlimited) << "RLIM_INFINITY";
+    const std::string with_limit = limited(256, 256, 512);
+    const std::string without = pieces(256, 256, 512);
+    EXPECT_EQ(memory({}), with_limit);
+    EXPECT_EQ(memory({.limit = UINT64_MAX}), without) << "RLIM_INFINITY";
     EXPECT_TRUE(contains(memory({.limit = UINT64_MAX - 1}), "which is 18446744073709551614 bytes"));
-    EXPECT_EQ(memory({.prlimit = -EPERM}), unlimited) << "nothing is known of a limit";
-    EXPECT_EQ(memory({.capabilities = ipc_lock}), unlimited);
-    EXPECT_EQ(memory({.capabilities = ~ipc_lock}), limited("28672", "16384", "256"));
-    EXPECT_EQ(memory({.capabilities = ipc_lock, .capget = -EINVAL}), limited("28672", "16384", "256"));
-    EXPECT_EQ(memory({.user_namespace = 0xeffffffe, .capabilities = ipc_lock}), limited("28672", "16384", "256"));
-    EXPECT_EQ(memory({.statx = -ENOENT, .capabilities = ipc_lock}), limited("28672", "16384", "256"));
-    // Rounded up as the kernel does it.
-    EXPECT_EQ(memory({}, {.entries = 1}), limited("8192", "4096", "1"));
-    EXPECT_EQ(memory({}, {.entries = 129}), limited("28672", "16384", "129"));
-    EXPECT_EQ(memory({}, {.entries = 1, .completion_entries = 513}), limited("24576", "20480", "1"));
-    EXPECT_EQ(memory({}, {.entries = 32768}), limited("3149824", "2097152", "32768"));
+    EXPECT_EQ(memory({.prlimit = -EPERM}), without) << "nothing is known of a limit";
+    EXPECT_EQ(memory({.capabilities = ipc_lock}), without);
+    EXPECT_EQ(memory({.capabilities = ~ipc_lock}), with_limit);
+    EXPECT_EQ(memory({.capabilities = ipc_lock, .capget = -EINVAL}), with_limit);
+    EXPECT_EQ(memory({.user_namespace = 0xeffffffe, .capabilities = ipc_lock}), with_limit);
+    EXPECT_EQ(memory({.statx = -ENOENT, .capabilities = ipc_lock}), with_limit);
+    // Rounded up as the kernel does it, and by which of the two pieces is the larger.
+    EXPECT_EQ(memory({}, {.entries = 1}), limited(1, 1, 2));
+    EXPECT_EQ(memory({}, {.entries = 1025}), limited(1025, 2048, 4096));
+    EXPECT_EQ(memory({}, {.entries = 1, .completion_entries = 4097}), limited(1, 1, 8192));
+    EXPECT_EQ(memory({}, {.entries = 32768}), limited(32768, 32768, 65536));
     Trace trace;
     (void)memory({});
     EXPECT_EQ(trace.take(), "prlimit 0 memlock\nstatx cwd \"/proc/self/ns/user\" 0x0 0x100\ncapget\n");
