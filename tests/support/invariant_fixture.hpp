@@ -5,10 +5,9 @@
 // met again in stress_test.cpp.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
-#include <thread>
 
+#include "rings.hpp"
 #include "support.hpp"
 
 namespace squall::test {
@@ -22,10 +21,9 @@ protected:
     Io make(std::uint32_t entries, std::uint32_t completion_entries = 0) {
         return make_io(GetParam(), {.entries = entries, .completion_entries = completion_entries});
     }
-    // An SQPOLL thread consumes when it gets round to it; elsewhere a poll() has submitted when it returns.
     static void submit_all(Io& io) {
         (void)io.poll();
-        if (io.features().mode == Mode::sqpoll) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        until_taken();
     }
 };
 INSTANTIATE_TEST_SUITE_P(Modes, InvariantTest, testing::ValuesIn(every_kind),

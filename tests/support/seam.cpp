@@ -3,12 +3,15 @@
 // Stands in for the kernel in the test programs: see seam.hpp.
 #include "seam.hpp"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <memory>
+#include <mutex>
 
 namespace squall::test {
 
@@ -19,7 +22,51 @@ std::atomic<std::uint64_t> mapped{0};
 Intercept::Answer* current = nullptr;
 Witness::Sees* witness = nullptr;
 
+// A ring from its set-up until it is unmapped.
+struct Made {
+    pid_t process;
+    int fd;
+    abi::Params params;
+    char* sq_ring = nullptr;
+    char* cq_ring = nullptr;
+};
+std::vector<Made> rings;
+std::mutex rings_lock;
+
+void note_ring(const Call& call, long answer) {
+    if (call.number != nr_setup && call.number != SYS_mmap && call.number != SYS_munmap) return;
+    const std::lock_guard lock(rings_lock);
+    const auto& a = call.args;
+    if (call.number == nr_setup && answer >= 0) {
+        rings.push_back({::getpid(), static_cast<int>(answer), *reinterpret_cast<const abi::Params*>(a[1])});
+    } else if (call.number == SYS_mmap && static_cast<int>(a[4]) >= 0 && !sys::is_error(answer)) {
+        // The newest first: the descriptor of one that is gone may be another's by now.
+        const auto made = std::find_if(rings.rbegin(), rings.rend(),
+                                       [&a](const Made& ring) { return ring.fd == static_cast<int>(a[4]); });
+        if (made == rings.rend()) return;
+        const bool single = (made->params.features & abi::feat_single_mmap) != 0;
+        if (a[5] == abi::off_sq_ring) made->sq_ring = reinterpret_cast<char*>(answer);
+        if (a[5] == (single ? abi::off_sq_ring : abi::off_cq_ring)) made->cq_ring = reinterpret_cast<char*>(answer);
+    } else if (call.number == SYS_munmap) {
+        std::erase_if(rings, [&a](const Made& ring) { return ring.sq_ring == reinterpret_cast<char*>(a[0]); });
+    }
+}
+
 }  // namespace
+
+std::vector<RingWords> rings_now() {
+    const std::lock_guard lock(rings_lock);
+    std::vector<RingWords> all;
+    for (const Made& ring : rings) {
+        if (ring.process != ::getpid() || !ring.sq_ring || !ring.cq_ring) continue;
+        const auto word = [](char* at, std::uint32_t offset) { return reinterpret_cast<std::uint32_t*>(at + offset); };
+        const auto& sq = ring.params.sq_off;
+        const auto& cq = ring.params.cq_off;
+        all.push_back({ring.params, word(ring.sq_ring, sq.head), word(ring.sq_ring, sq.tail),
+                       word(ring.sq_ring, sq.flags), word(ring.cq_ring, cq.head), word(ring.cq_ring, cq.tail)});
+    }
+    return all;
+}
 
 long real(const Call& call) noexcept {
     const long result =
@@ -71,6 +118,7 @@ long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, s
     std::optional<long> given;
     if (current) given = (*current)(made);
     const long result = given ? *given : real(made);
+    note_ring(made, result);
     if (witness) (*witness)(made, result);
     return result;
 }

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <vector>
 
+#include "squall/abi.hpp"
 #include "sys.hpp"
 
 namespace squall::test {
@@ -25,6 +27,18 @@ std::uint64_t calls_made(long number);
 std::uint64_t calls_made();
 // Bytes that squall has mapped and not unmapped again.
 std::uint64_t bytes_mapped();
+
+// What a ring shares with the kernel, where squall has mapped it.
+struct RingWords {
+    abi::Params params;  // as they were answered
+    std::uint32_t* sq_head;
+    std::uint32_t* sq_tail;
+    std::uint32_t* sq_flags;
+    std::uint32_t* cq_head;
+    std::uint32_t* cq_tail;
+};
+// Those of all rings that this process has, in the order in which they were made. A forked child has none of its parent's.
+std::vector<RingWords> rings_now();
 
 // The names that the tests use for the three calls that matter most.
 inline constexpr long nr_setup = sys::nr_io_uring_setup;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+//
+// How far the kernel has come with this process's rings, seen in the words that it shares with them: what a test waits for
+// where it would else give the kernel some time. Each wait fails the test after a minute. Of no use before user_kernel.hpp,
+// where nothing moves by itself.
+#pragma once
+
+#include <cstdint>
+
+namespace squall::test {
+
+// Until the kernel has taken all that it was shown. An SQPOLL thread does so when it gets round to it, and only then is there
+// room in the SQ again, a moment after the completions are there; elsewhere a poll() has submitted when it returns.
+void until_taken();
+// Until each SQPOLL thread says that it sleeps. A signal to the process, of which a stop is one, wakes them up again.
+void until_asleep();
+// Until so many completions are there to be reaped, in all rings together.
+void until_completed(std::uint32_t count);
+
+}  // namespace squall::test
