@@ -13,6 +13,7 @@
 
 #include "blocks.hpp"
 #include "child.hpp"
+#include "rings.hpp"
 #include "support.hpp"
 
 namespace squall {
@@ -147,14 +148,14 @@ TEST_P(ProcessesTest, OperationsOfAThreadThatHasEndedAreDeliveredToTheNextWhereT
             for (Token token = 0; token < never; ++token) ASSERT_TRUE(io.read(pipe.read_end, bytes, UINT64_MAX, token));
             for (Token token = never; token < 8; ++token) ASSERT_TRUE(io.write(file, bytes, token * 64, token));
             for (const Completion& done : io.poll()) tokens.insert(done.token);
-            std::this_thread::sleep_for(5ms);
+            until_taken();
         }).join();
         if (GetParam().mode == Mode::plain) {
             // What waits for something goes on waiting until that comes.
             const std::vector<char> more(256);
             ASSERT_EQ(::write(pipe.write_end, more.data(), more.size()), static_cast<ssize_t>(more.size()));
             while (io.in_flight() > 0) {
-                const Completions done = io.park(10s);
+                const Completions done = io.park(60s);
                 ASSERT_FALSE(done.error()) << done.error().message();
                 ASSERT_FALSE(done.empty()) << "what the ended thread had in flight never ends";
                 for (const Completion& each : done) {
@@ -189,7 +190,7 @@ protected:
             for (Token token = 0; token < 4; ++token)
                 EXPECT_TRUE(reader.read(pipe_.read_end, std::span(bytes).subspan(token * 64, 64), UINT64_MAX, token));
             (void)reader.poll();
-            std::this_thread::sleep_for(10ms);
+            until_taken();
             for (int i = 0; i < 5; ++i) {
                 blocks.queue();
                 blocks.take(blocks.io->poll());
@@ -204,9 +205,8 @@ protected:
     void expect_that_nobody_reads() {
         const std::vector<std::byte> bytes(256, std::byte{0x77});
         ASSERT_EQ(::write(pipe_.write_end, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-        std::this_thread::sleep_for(10ms);
-        std::vector<std::byte> back(256);
-        ASSERT_EQ(::read(pipe_.read_end, back.data(), back.size()), static_cast<ssize_t>(back.size()));
+        pipe_.until_unread();
+        EXPECT_EQ(pipe_.bytes_within(), static_cast<int>(bytes.size()));
     }
 
 private:

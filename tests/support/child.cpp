@@ -38,7 +38,7 @@ pid_t fork_or_abort() {
 
 int status_of(pid_t child) {
     int status = -1;
-    for (int tries = 0; tries < 3000; ++tries) {
+    for (int tries = 0; tries < 6000; ++tries) {
         if (::waitpid(child, &status, WNOHANG) == child) return status;
         ::usleep(10'000);
     }
@@ -48,7 +48,19 @@ int status_of(pid_t child) {
     return status;
 }
 
-std::string in_child(const std::function<std::string()>& body, std::chrono::milliseconds patience) {
+void until_it_sleeps(pid_t task) {
+    for (int tries = 0; tries < 600'000; ++tries) {
+        std::string line;
+        std::ifstream stat("/proc/" + std::to_string(task) + "/stat");
+        if (!std::getline(stat, line)) return;
+        const char state = line.at(line.rfind(')') + 2);
+        if (state == 'S' || state == 'Z') return;
+        ::usleep(100);
+    }
+    ADD_FAILURE() << "task " << task << " does not sleep";
+}
+
+std::string in_child(const std::function<std::string()>& body) {
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     const pid_t parent = ::getpid();
@@ -67,7 +79,7 @@ std::string in_child(const std::function<std::string()>& body, std::chrono::mill
     struct pollfd reads = {ends[0], POLLIN, 0};
     bool hangs = false;
     for (ssize_t got = 1; got > 0;) {
-        hangs = ::poll(&reads, 1, static_cast<int>(patience.count())) == 0;
+        hangs = ::poll(&reads, 1, 240'000) == 0;
         if (hangs) break;
         got = ::read(ends[0], piece, sizeof(piece));
         if (got > 0) said.append(piece, static_cast<std::size_t>(got));

@@ -6,7 +6,6 @@
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,14 +16,14 @@ namespace squall::test {
 
 // fork(2), or this process ends with a line: whoever went on would wait for, or kill, process -1, which is all of them.
 pid_t fork_or_abort();
-// The status that waitpid(2) gives of `child`, which ends within half a minute: else it is killed, and the test fails.
+// The status that waitpid(2) gives of `child`, which ends within a minute: else it is killed, and the test fails.
 int status_of(pid_t child);
+// Waits until the process, or the thread, sleeps in the kernel or has ended; fails the test after a minute.
+void until_it_sleeps(pid_t task);
 
 // Runs `body` in a child process, which may restrict itself as it likes, and returns what it returned. Fails the test when
-// a check in the child failed, and when it hangs for longer than `patience`: then it is killed. It is also killed when this
-// process is.
-std::string in_child(const std::function<std::string()>& body,
-                     std::chrono::milliseconds patience = std::chrono::seconds(60));
+// a check in the child failed, and when it hangs: after four minutes it is killed. It is also killed when this process is.
+std::string in_child(const std::function<std::string()>& body);
 // The same for a body that has nothing to say.
 void in_child_alone(const std::function<void()>& body);
 

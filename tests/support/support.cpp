@@ -5,6 +5,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -63,14 +65,25 @@ Pipe::Pipe() {
     write_end = ends[1];
 }
 Pipe::~Pipe() {
-    ::close(read_end);
+    if (read_end >= 0) ::close(read_end);
     if (write_end >= 0) ::close(write_end);
+}
+
+void Pipe::until_unread() {
+    if (read_end >= 0) ::close(std::exchange(read_end, -1));
+    struct pollfd writes = {write_end, 0, 0};  // POLLERR comes unasked, when there is no reader
+    EXPECT_EQ(::poll(&writes, 1, 60'000), 1) << "something still reads from the pipe";
+}
+int Pipe::bytes_within() const {
+    int count = -1;
+    EXPECT_EQ(::ioctl(write_end, FIONREAD, &count), 0);
+    return count;
 }
 
 Io make_io(const IoOptions& options) {
     auto io = Io::create(options);
     // Without CAP_IPC_LOCK a kernel may count rings that were closed a moment ago.
-    for (int tries = 0; !io && io.error().code() == ENOMEM && tries < 500; ++tries) {
+    for (int tries = 0; !io && io.error().code() == ENOMEM && tries < 6000; ++tries) {
         ::usleep(10'000);
         io = Io::create(options);
     }

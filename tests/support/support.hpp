@@ -61,6 +61,10 @@ private:
 struct Pipe {
     Pipe();
     ~Pipe();
+    // Closes the read end, and waits until no operation holds it either: whatever was yet to read from it has done so by
+    // then. Fails the test after a minute.
+    void until_unread();
+    [[nodiscard]] int bytes_within() const;
     int read_end = -1;
     int write_end = -1;
 };
