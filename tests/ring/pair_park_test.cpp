@@ -164,10 +164,12 @@ TEST_F(PairTest, ParkWaitsInTheRingThatHasSomething) {
     EXPECT_EQ(results(io->park()), (Results{{1, 0}}));
     EXPECT_EQ(trace.take(), "enter 7 1 0 registered\nenter 7 0 1 getevents registered\n");
     ASSERT_TRUE(io->nop(2));
-    EXPECT_EQ(results(io->park(3s)), (Results{{2, 0}}));
+    const auto before = io->now();
+    EXPECT_EQ(results(io->park(1h)), (Results{{2, 0}}));
     EXPECT_EQ(trace.take(), "enter 7 1 0 registered\nenter 7 0 1 getevents ext-arg registered\n");
     ASSERT_TRUE(kernel.enters.back().timeout);
-    EXPECT_EQ(kernel.enters.back().timeout->tv_sec, 2);
+    EXPECT_LE(time_of(kernel.enters.back()), 1h);
+    EXPECT_GE(time_of(kernel.enters.back()), 1h - (io->now() - before));
     // In the polled one's.
     ASSERT_TRUE(read(3));
     EXPECT_EQ(results(io->park()), (Results{{3, 0}}));
@@ -188,7 +190,7 @@ TEST_F(PairTest, ParkLooksAgainAndAgainWhereTheKernelCannotWaitForBoth) {
             if (&asked(enter) == &polled() && ++looks == 5) complete(polled(), {7});
             return count;
         };
-        EXPECT_EQ(results(both ? io->park() : io->park(10s)), (Results{{1, 7}}));
+        EXPECT_EQ(results(both ? io->park() : io->park(1h)), (Results{{1, 7}}));
         EXPECT_EQ(looks, 5);
         if (both) complete(companion(), {8});
         EXPECT_EQ(io->poll().size(), both ? 1U : 0U);
@@ -256,8 +258,7 @@ TEST_F(PairTest, ParkEndsWithItsTimeoutHoweverItWaits) {
             const long count = swallow(enter);
             if (enter.min_complete == 0) return count;
             EXPECT_TRUE(enter.timeout);
-            const auto left =
-                std::chrono::seconds(enter.timeout->tv_sec) + std::chrono::nanoseconds(enter.timeout->tv_nsec);
+            const auto left = time_of(enter);
             EXPECT_GT(left, 0ns);
             EXPECT_LT(left, last);
             last = left;
@@ -267,7 +268,6 @@ TEST_F(PairTest, ParkEndsWithItsTimeoutHoweverItWaits) {
         const auto before = io->now();
         EXPECT_EQ(results(io->park(20ms)), Results{});
         EXPECT_GE(io->now() - before, 20ms);
-        EXPECT_LT(io->now() - before, 10s);
         if (which & 1) complete(polled(), {0});
         if (which & 2) complete(companion(), {0});
         kernel.on_enter = nullptr;
@@ -373,24 +373,32 @@ TEST_F(PairTest, WithAPollerASleeperIsGivenAGlanceAtWhatThePollerFinds) {
     }
     ASSERT_TRUE(read(3));
     waits.clear();
-    const auto before = io->now();
     kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
         waits.push_back(enter);
         return -ETIME;
     };
-    EXPECT_TRUE(io->park(30us).empty());
-    EXPECT_GE(io->now() - before, 30us);
+    // On a busy machine the time may be over before it waits.
+    for (int tries = 0; waits.empty() && tries < 1000; ++tries) {
+        const auto before = io->now();
+        EXPECT_TRUE(io->park(30us).empty());
+        EXPECT_GE(io->now() - before, 30us);
+    }
     ASSERT_GE(waits.size(), 1U);
-    EXPECT_LE(waits[0].timeout->tv_nsec, 30'000) << "no longer than it may take";
+    EXPECT_LE(time_of(waits[0]), 30us) << "no longer than it may take";
     // Nothing else is in flight: it is waited for like any other.
     EXPECT_EQ(companion().finish(1), 1);
     EXPECT_EQ(results(io->poll()), (Results{{2, 0}}));
     trace.take();
+    const auto before = io->now();
     kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
         EXPECT_EQ(&asked(enter), &polled());
-        return enter.min_complete == 1 && enter.timeout && enter.timeout->tv_sec == 4 ? polled().finish(1) - 1 : -EBADF;
+        EXPECT_EQ(enter.min_complete, 1U);
+        if (!enter.timeout) return -EBADF;
+        EXPECT_LE(time_of(enter), 1h);
+        EXPECT_GE(time_of(enter), 1h - (io->now() - before));
+        return polled().finish(1) - 1;
     };
-    EXPECT_EQ(results(io->park(5s)), (Results{{3, 0}}));
+    EXPECT_EQ(results(io->park(1h)), (Results{{3, 0}}));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // waits, and when it does not go there at all. The kernel is user_kernel.hpp's.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <thread>
 
@@ -118,29 +119,36 @@ TEST_F(Drive, ParkGoesOnUntilThereIsACompletion) {
 
 TEST_F(Drive, ParkKeepsItsTimeoutThroughSignals) {
     Io io = bound();
-    ASSERT_TRUE(io.nop(1));
-    kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
-        (void)swallow(kernel, enter);
-        std::this_thread::sleep_for(40ms);
-        return -EINTR;
-    };
-    const auto before = io.now();
-    {
-        const Completions done = io.park(300ms);
-        EXPECT_TRUE(done.empty());
-        EXPECT_FALSE(done.error());
+    // Of a park that has time enough, and of one whose time runs out, however late that is noticed.
+    for (const std::chrono::nanoseconds timeout : {3'600'000ms, 100ms}) {
+        ASSERT_TRUE(io.nop(1));
+        kernel.enters.clear();
+        const auto before = io.now();
+        kernel.on_enter = [&](const Enter& enter) -> std::optional<long> {
+            (void)swallow(kernel, enter);
+            EXPECT_GE(time_of(enter), timeout - (io.now() - before)) << "what is left, and no less";
+            if (kernel.enters.size() == 4) return kernel.ring().post(1), 0;
+            std::this_thread::sleep_for(40ms);
+            return -EINTR;
+        };
+        std::size_t got = 0;
+        {
+            const Completions done = io.park(timeout);
+            EXPECT_FALSE(done.error());
+            got = done.size();
+        }
+        EXPECT_EQ(got, timeout == 1h ? 1U : 0U);
+        EXPECT_GE(io.now() - before, std::min<std::chrono::nanoseconds>(timeout, 120ms));
+        EXPECT_EQ(time_of(kernel.enters.at(0)), timeout);
+        for (std::size_t i = 1; i < kernel.enters.size(); ++i) {
+            EXPECT_GT(time_of(kernel.enters[i]), 0ns) << "an enter was made when the time had run out";
+            EXPECT_LE(time_of(kernel.enters[i]), time_of(kernel.enters[i - 1]) - 40ms);
+        }
+        if (got == 1) continue;
+        kernel.on_enter = nullptr;
+        kernel.ring().post(1);
+        EXPECT_EQ(io.poll().size(), 1U);
     }
-    EXPECT_GE(io.now() - before, 300ms);
-    ASSERT_GE(kernel.enters.size(), 2U);
-    EXPECT_LE(kernel.enters.size(), 8U) << "an enter was made when the time had run out";
-    EXPECT_EQ(time_of(kernel.enters[0]), 300ms);
-    for (std::size_t i = 1; i < kernel.enters.size(); ++i) {
-        EXPECT_GT(time_of(kernel.enters[i]), 0ns);
-        EXPECT_LE(time_of(kernel.enters[i]), time_of(kernel.enters[i - 1]) - 40ms);
-    }
-    kernel.on_enter = nullptr;
-    kernel.ring().post(1);
-    EXPECT_EQ(io.poll().size(), 1U);
 }
 
 TEST_F(Drive, ParkReportsEveryErrnoThatWaitingDoesNotMend) {
@@ -308,13 +316,14 @@ TEST_F(Drive, AParkBeforeTheFirstSubmissionSleepsSignalsOrNot) {
     const auto before = io.now();
     EXPECT_TRUE(io.park(200ms).empty());
     EXPECT_GE(io.now() - before, 200ms);
-    ASSERT_GE(slept.size(), 4U);
-    EXPECT_EQ(slept[0].tv_nsec, 200'000'000);
+    EXPECT_EQ(slept.at(0).tv_nsec, 200'000'000);
+    // There may be no time left for another, on a busy machine.
     for (std::size_t i = 1; i < slept.size(); ++i) {
         EXPECT_EQ(slept[i].tv_sec, 0);
-        EXPECT_LT(slept[i].tv_nsec, slept[i - 1].tv_nsec - (i < 4 ? 900'000 : 0));
+        EXPECT_GT(slept[i].tv_nsec, 0);
+        EXPECT_LE(slept[i].tv_nsec, slept[i - 1].tv_nsec - (i < 4 ? 1'000'000 : 0));
     }
-    EXPECT_EQ(trace.take().substr(0, 28), "ppoll 0 for a time -> -4\nppo");
+    EXPECT_EQ(trace.take().substr(0, 25), "ppoll 0 for a time -> -4\n");
     EXPECT_TRUE(io.park(0ns).empty());
     EXPECT_EQ(trace.take(), "");
     // Without a signal it is one call.

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <vector>
@@ -68,6 +69,9 @@ protected:
         for (const Completion& completion : done) EXPECT_TRUE(found.emplace(completion.token, completion.res).second);
         EXPECT_FALSE(done.error()) << done.error().message();
         return found;
+    }
+    static std::chrono::nanoseconds time_of(const Enter& enter) {
+        return std::chrono::seconds(enter.timeout->tv_sec) + std::chrono::nanoseconds(enter.timeout->tv_nsec);
     }
     using Results = std::map<Token, std::int32_t>;
     void expect_conserved() { EXPECT_EQ(io->counters().submitted, io->counters().completed + io->in_flight()); }
