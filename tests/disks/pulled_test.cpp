@@ -20,6 +20,7 @@
 #include "blocks.hpp"
 #include "child.hpp"
 #include "disk.hpp"
+#include "rings.hpp"
 #include "support.hpp"
 
 namespace squall {
@@ -142,11 +143,8 @@ TEST_P(PulledFileTest, AFileThatShrinksAndGrowsUnderReadsGivesItsBytesOrZeros) {
             for (std::size_t i = 0; i < static_cast<std::size_t>(res); ++i)
                 ASSERT_TRUE(bytes[i] == pattern[i] || bytes[i] == std::byte{0}) << offset + i;
         };
-        const auto deadline = reader.io.now() + 10s;
-        while ((reader.completed < 1000 || puller.times() < 20) && reader.io.now() < deadline &&
-               !testing::Test::HasFatalFailure())
+        while ((reader.completed < 1000 || puller.times() < 20) && !testing::Test::HasFatalFailure())
             reader.round(check);
-        EXPECT_GE(puller.times(), 20U);
         EXPECT_EQ(reader.io.counters().submitted, reader.io.counters().completed);
     }
 }
@@ -183,9 +181,7 @@ TEST_P(PulledFileTest, AFileThatIsReplacedUnderReadsIsTheOldOneOrTheNewOneAndNev
         version = next;
     });
     std::uint64_t opened = 0;
-    const auto deadline = reader.io.now() + 10s;
-    while ((reader.completed < 1000 || puller.times() < 20) && reader.io.now() < deadline &&
-           !testing::Test::HasFailure()) {
+    while ((reader.completed < 1000 || puller.times() < 20) && !testing::Test::HasFailure()) {
         // What was open before is what it was.
         reader.round([](std::int32_t res, std::span<const std::byte> bytes, std::uint64_t offset) {
             ASSERT_EQ(res, static_cast<int>(block));
@@ -193,11 +189,8 @@ TEST_P(PulledFileTest, AFileThatIsReplacedUnderReadsIsTheOldOneOrTheNewOneAndNev
         });
         // What is opened now is one of those that had the name meanwhile.
         const std::uint64_t oldest = version;
-        // A poller gives its SQEs back a moment after their completions are there.
-        bool queued = false;
-        while (!(queued = reader.io.open(path.c_str(), {.read = true}, 1)) && reader.io.now() < deadline)
-            std::this_thread::yield();
-        const Fd now(result_of(reader.io, queued));
+        until_taken();
+        const Fd now(result_of(reader.io, reader.io.open(path.c_str(), {.read = true}, 1)));
         const std::uint64_t newest = version + 1;
         ASSERT_GE(now, 0) << "a rename leaves no moment without a file";
         std::vector<std::byte> bytes(blocks_of_file * block);
@@ -208,7 +201,6 @@ TEST_P(PulledFileTest, AFileThatIsReplacedUnderReadsIsTheOldOneOrTheNewOneAndNev
         ++opened;
     }
     EXPECT_GE(opened, 20U);
-    EXPECT_GE(puller.times(), 20U);
 }
 
 // The number of a descriptor that is closed under reads may be another file's before they are done.
@@ -363,7 +355,7 @@ TEST_P(PulledDiskTest, ARemountReadOnlyWaitsForWritersAndReadsGoOn) {
         reader.round(check);
         EXPECT_EQ(result_of(io, io.close(writer, 2)), 0);
         int status = EBUSY;
-        for (int tries = 0; tries < 2000 && (status = remount()) == EBUSY; ++tries) std::this_thread::sleep_for(5ms);
+        for (int tries = 0; tries < 12'000 && (status = remount()) == EBUSY; ++tries) std::this_thread::sleep_for(5ms);
         EXPECT_EQ(status, 0);
         reader.round(check);
         EXPECT_EQ(result_of(io, io.open(path.c_str(), {.write = true}, 1)), -EROFS);
@@ -451,7 +443,7 @@ TEST_P(PulledDiskTest, ARingWhoseWritesAreHeldUpByAFrozenFileSystemGoesWhenTheyA
         std::optional<Io> io = make_io(GetParam(), {.entries = 8});
         for (Token token = 0; token < 4; ++token) ASSERT_TRUE(io->write(writer, bytes, token * block, token));
         (void)io->poll();
-        for (int tries = 0; !a_worker_is_stuck() && tries < 1000; ++tries) std::this_thread::sleep_for(10ms);
+        for (int tries = 0; !a_worker_is_stuck() && tries < 6000; ++tries) std::this_thread::sleep_for(10ms);
         ASSERT_TRUE(a_worker_is_stuck());
         std::atomic<bool> thawed{false};
         std::thread thaws([&] {

@@ -33,6 +33,7 @@ constexpr double slowdown = 1;
 class SignalStorm {
 public:
     SignalStorm() {
+        arrived_ = 0;
         struct ::sigaction action {};
         action.sa_handler = [](int) { arrived_ = arrived_ + 1; };
         ::sigaction(SIGALRM, &action, nullptr);
@@ -74,12 +75,12 @@ public:
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
+    // Until so many have completed since it was made.
     void run(std::uint64_t operations) {
-        std::uint64_t submitted = 0;
         while (completed_ < operations) {
             const std::uint64_t batch = 1 + random_() % 80;
-            for (std::uint64_t i = 0; i < batch && submitted < operations && !free_.empty(); ++i)
-                if (queue_one()) ++submitted;
+            for (std::uint64_t i = 0; i < batch && submitted_ < operations && !free_.empty(); ++i)
+                if (queue_one()) ++submitted_;
             switch (random_() % 4) {
                 case 0:
                     reap(io_.poll());
@@ -235,6 +236,7 @@ private:
     struct ::statx statx_[slots] = {};
     std::uint64_t versions_[records] = {};
     bool record_busy_[records] = {};
+    std::uint64_t submitted_ = 0;
     std::uint64_t completed_ = 0;
     Io io_;
 };
@@ -250,8 +252,10 @@ TEST_P(StressTest, EveryByteIsInItsPlaceAfterMillionsOfOperationsUnderSignals) {
     const SignalStorm storm;
     const bool alone = GetParam().polling == Polling::none;
     const double load = !alone ? 200'000 : GetParam().mode == Mode::deferred ? 1'500'000 : 500'000;
-    engine.run(scaled(load / slowdown));
-    EXPECT_GT(SignalStorm::arrived(), 10);
+    auto operations = scaled(load / slowdown);
+    engine.run(operations);
+    // On a machine that has no time for it, few signals may have come by then.
+    while (SignalStorm::arrived() <= 10 && !testing::Test::HasFailure()) engine.run(operations += 1000);
 }
 
 TEST_P(StressTest, TheCompletionQueueWrapsManyTimesWithoutALoss) {

@@ -408,13 +408,17 @@ TEST(PollingAnswersTest, AParkIsOneEnterWhereThePolledRingAloneIsAtWork) {
     auto arena = make_arena({.buffer_size = 1 << 12, .count = 8});
     Io io = make_io(Kind{Mode::deferred, Polling::busy}, {.arena = &arena, .file_slots = 1});
     ASSERT_TRUE(io.set_file(FileSlot(0), file));
-    for (std::uint64_t round = 1; round <= 4; ++round) {
+    std::uint64_t rounds = 0;
+    // A signal may come into the wait, of which a stop of the process is one: then there is another.
+    for (unsigned with_one_enter = 0; with_one_enter < 4 && rounds < 1000;) {
         for (Token i = 0; i < 8; ++i)
             ASSERT_TRUE(io.read(FileSlot(0), arena.memory().subspan(i << 12, 1 << 12), i << 12, i));
+        const std::uint64_t enters = io.counters().enters;
         EXPECT_EQ(io.park(8).size(), 8U);
-        EXPECT_EQ(io.counters().polled, 8 * round);
-        EXPECT_EQ(io.counters().enters, round);
+        EXPECT_EQ(io.counters().polled, 8 * ++rounds);
+        if (io.counters().enters == enters + 1) ++with_one_enter;
     }
+    EXPECT_LT(rounds, 1000U);
 }
 
 TEST(PollingAnswersTest, MoreInFlightThanThePolledRingCanHoldIsRefused) {

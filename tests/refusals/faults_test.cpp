@@ -141,7 +141,7 @@ public:
         }
     }
     void finish(bool parked) {
-        const auto deadline = io_.now() + 10s;
+        const auto deadline = io_.now() + 60s;
         while (io_.in_flight() > 0 && io_.now() < deadline) {
             take(parked ? io_.park() : io_.poll());
             expect_conserved(io_);
@@ -294,7 +294,7 @@ TEST_P(FaultsTest, AFileIsOpenedIntoASlotOrTheCompletionSaysWhyNot) {
         {
             const FaultsHere here;
             ASSERT_TRUE(io.open("/dev/zero", {.read = true}, FileSlot(1), 1));
-            const auto deadline = io.now() + 10s;
+            const auto deadline = io.now() + 60s;
             while (io.in_flight() > 0 && io.now() < deadline) {
                 const Completions park = io.park();
                 EXPECT_TRUE(!park.failed() || fault) << park.error().message();

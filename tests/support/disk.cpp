@@ -100,7 +100,7 @@ int Disk::unmount(int flags) {
     for (int tries = 0; mounted_; ++tries) {
         if (::umount2(mount_point_.c_str(), flags) == 0)
             mounted_ = false;
-        else if (errno != EBUSY || tries == 2000)
+        else if (errno != EBUSY || tries == 12'000)
             return errno;
         else
             ::usleep(5000);
