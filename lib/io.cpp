@@ -88,6 +88,12 @@ void Io::destroy() noexcept {
 Result<Io> Io::create(const IoOptions& options) {
     auto ring = detail::Ring::create(options);
     if (!ring) return std::move(ring).error();
+#if defined(SQUALL_MSAN)
+    if (auto mapped = (*ring)->map_writes(); !mapped) {
+        detail::Ring::destroy(*ring);
+        return mapped.error();
+    }
+#endif
     return Io(*ring);
 }
 

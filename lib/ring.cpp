@@ -396,6 +396,7 @@ void Ring::find_sample() noexcept {
     if (sampler_.phase != Sampler::Phase::submitted) return;
     const Completion* const found = cq_.find(sampler_.sample.token);
     if (!found) return;
+    sampler_.sample.token = writes_.token_of(sampler_.sample.token);
     sampler_.finish(found->res);
     if (pair_) return;
     state_ = usual();
@@ -441,6 +442,7 @@ void Ring::destroy(Ring* ring) noexcept {
             ring->drain();
             ring->unmap(Buffers::unregister);
         }
+        ring->writes_.unmap();
     }
     sys::munmap(ring, Ring::page_bytes);
 }

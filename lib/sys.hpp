@@ -5,6 +5,8 @@
 // that sets `replacement` answers in the kernel's place, and so can refuse any call with any errno and shorten any count.
 // The calls are inlined, since a return that the processor mispredicts after the kernel costs as much as the rest of the
 // ring; looking whether they are replaced is one load and a branch that is never taken.
+// Each call that fills memory tells MemorySanitizer so. What the kernel reads as well as fills, such as a ring's
+// parameters, the caller has initialised.
 #pragma once
 
 #include <sys/mman.h>
@@ -20,6 +22,7 @@
 #endif
 
 #include "squall/abi.hpp"
+#include "squall/msan.hpp"
 
 struct statx;
 
@@ -86,6 +89,15 @@ long invoke(long number, Words... words) noexcept {
     const std::uintptr_t a[6] = {static_cast<std::uintptr_t>(words)...};
     return call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
+// Both pass a call's result on: a count of bytes that it filled, and 0 or more where it filled all `bytes`.
+inline long filled(void* at, long result) noexcept {
+    if (result > 0) squall::detail::kernel_wrote(at, static_cast<std::size_t>(result));
+    return result;
+}
+inline int filled_if_done(void* at, std::size_t bytes, long result) noexcept {
+    if (result >= 0) squall::detail::kernel_wrote(at, bytes);
+    return static_cast<int>(result);
+}
 }  // namespace detail
 
 inline int io_uring_setup(std::uint32_t entries, abi::Params* params) noexcept {
@@ -108,11 +120,14 @@ inline int io_uring_register(int fd, std::uint32_t code, const void* arg, std::u
     return status;
 }
 
+inline bool is_error(long result) noexcept { return result < 0 && result >= -4095; }
 // The address, or -errno: told apart by is_error(), since half of all addresses would be negative as a number.
 inline long mmap(std::size_t bytes, int protection, int flags, int fd, std::uint64_t offset) noexcept {
-    return detail::invoke(SYS_mmap, 0U, bytes, detail::word(protection), detail::word(flags), detail::word(fd), offset);
+    const long at =
+        detail::invoke(SYS_mmap, 0U, bytes, detail::word(protection), detail::word(flags), detail::word(fd), offset);
+    if (!is_error(at)) squall::detail::kernel_wrote(reinterpret_cast<void*>(static_cast<std::uintptr_t>(at)), bytes);
+    return at;
 }
-inline bool is_error(long result) noexcept { return result < 0 && result >= -4095; }
 inline int munmap(void* at, std::size_t bytes) noexcept {
     return static_cast<int>(detail::invoke(SYS_munmap, detail::word(at), bytes));
 }
@@ -131,35 +146,42 @@ inline int mkdirat(const char* path, unsigned mode) noexcept {
 }
 inline int close(int fd) noexcept { return static_cast<int>(detail::invoke(SYS_close, detail::word(fd))); }
 inline long read(int fd, void* into, std::size_t bytes) noexcept {
-    return detail::invoke(SYS_read, detail::word(fd), detail::word(into), bytes);
+    return detail::filled(into, detail::invoke(SYS_read, detail::word(fd), detail::word(into), bytes));
 }
 inline long writev(int fd, const abi::Iovec* parts, int count) noexcept {
     return detail::invoke(SYS_writev, detail::word(fd), detail::word(parts), detail::word(count));
 }
 inline long getdents64(int fd, void* into, std::size_t bytes) noexcept {
-    return detail::invoke(SYS_getdents64, detail::word(fd), detail::word(into), bytes);
+    return detail::filled(into, detail::invoke(SYS_getdents64, detail::word(fd), detail::word(into), bytes));
 }
 inline int statx(int fd, const char* path, int flags, unsigned mask, struct ::statx* out) noexcept {
-    return static_cast<int>(
+    return detail::filled_if_done(
+        out, squall::detail::statx_bytes,
         detail::invoke(SYS_statx, detail::word(fd), detail::word(path), detail::word(flags), mask, detail::word(out)));
 }
-inline int ioctl(int fd, unsigned long request, void* arg) noexcept {
-    return static_cast<int>(detail::invoke(SYS_ioctl, detail::word(fd), request, detail::word(arg)));
+// For requests that answer with a T.
+template <class T>
+int ioctl(int fd, unsigned long request, T* out) noexcept {
+    return detail::filled_if_done(out, sizeof(*out),
+                                  detail::invoke(SYS_ioctl, detail::word(fd), request, detail::word(out)));
 }
 inline int fcntl(int fd, int command, int arg = 0) noexcept {
     return static_cast<int>(detail::invoke(SYS_fcntl, detail::word(fd), detail::word(command), detail::word(arg)));
 }
 inline int pipe2(int (&fds)[2], int flags) noexcept {
-    return static_cast<int>(detail::invoke(SYS_pipe2, detail::word(fds), detail::word(flags)));
+    return detail::filled_if_done(fds, sizeof(fds), detail::invoke(SYS_pipe2, detail::word(fds), detail::word(flags)));
 }
 inline int ppoll(void* pollfds, unsigned count, const abi::Timespec* timeout) noexcept {
     return static_cast<int>(detail::invoke(SYS_ppoll, detail::word(pollfds), count, detail::word(timeout), 0U, 0U));
 }
-inline int prlimit(int resource, void* old) noexcept {
-    return static_cast<int>(detail::invoke(SYS_prlimit64, 0U, detail::word(resource), 0U, detail::word(old)));
+inline int prlimit(int resource, std::uint64_t (&old)[2]) noexcept {
+    return detail::filled_if_done(old, sizeof(old),
+                                  detail::invoke(SYS_prlimit64, 0U, detail::word(resource), 0U, detail::word(old)));
 }
-inline int capget(void* header, void* data) noexcept {
-    return static_cast<int>(detail::invoke(SYS_capget, detail::word(header), detail::word(data)));
+template <class Data>
+int capget(void* header, Data& data) noexcept {
+    return detail::filled_if_done(&data, sizeof(data),
+                                  detail::invoke(SYS_capget, detail::word(header), detail::word(&data)));
 }
 inline int uname(void* names) noexcept { return static_cast<int>(detail::invoke(SYS_uname, detail::word(names))); }
 inline int getpid() noexcept { return static_cast<int>(detail::invoke(SYS_getpid)); }
@@ -171,8 +193,9 @@ inline int tgkill(int process, int thread, int signal) noexcept {
 // Which signals this thread blocks, a bit for each; `before`: those that it blocked.
 inline int set_signal_mask(std::uint64_t blocked, std::uint64_t* before) noexcept {
     constexpr int sig_setmask = 2;
-    return static_cast<int>(detail::invoke(SYS_rt_sigprocmask, detail::word(sig_setmask), detail::word(&blocked),
-                                           detail::word(before), sizeof(blocked)));
+    return detail::filled_if_done(before, before ? sizeof(*before) : 0,
+                                  detail::invoke(SYS_rt_sigprocmask, detail::word(sig_setmask), detail::word(&blocked),
+                                                 detail::word(before), sizeof(blocked)));
 }
 inline int gettid() noexcept { return static_cast<int>(detail::invoke(SYS_gettid)); }
 

@@ -120,6 +120,7 @@ public:
     [[nodiscard]] std::uint32_t mask() const noexcept { return mask_; }
 
 private:
+    friend class KernelWrites;
     Completion* kcqes_ = nullptr;
     std::uint32_t* ktail_ = nullptr;
     std::uint32_t* khead_ = nullptr;

@@ -16,6 +16,7 @@
 #include "squall/config.hpp"
 #include "squall/error.hpp"
 #include "squall/latency.hpp"
+#include "squall/msan.hpp"
 #include "squall/options.hpp"
 
 namespace squall::detail {
@@ -183,6 +184,7 @@ public:
     [[nodiscard]] abi::SqeWords& slot() const noexcept { return sq_.slot(); }
     // Queues what is in the slot.
     void push() noexcept {
+        writes_.queued(sq_.slot());
         sq_.push();
         ++counters_.submitted;
     }
@@ -240,6 +242,10 @@ public:
     [[nodiscard]] Counters& counters() noexcept { return counters_; }
     [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
     [[nodiscard]] bool lending() const noexcept { return cq_.is_lent(); }
+#if defined(SQUALL_MSAN)
+    // The last step of Io::create. Errors as its own.
+    Result<void> map_writes() { return writes_.map(features_.cq_entries); }
+#endif
 
 private:
     friend class Pair;
@@ -259,6 +265,7 @@ private:
         const std::uint32_t count = cq_.ready();
         if (count == 0) return Completions(code);  // an idle poll stores nothing
         complete(count);
+        writes_.completed(cq_, count);
         return Completions(cq_, count, code);
     }
     void complete(std::uint32_t count) noexcept {
@@ -358,6 +365,7 @@ private:
     Pair* pair_ = nullptr;               // with IoOptions::polling; then this is its front
     std::uint32_t* sq_array_ = nullptr;  // the SQ's index array, where it has one
     Mapping sq_ring_, cq_ring_, sqe_array_, path_array_;
+    [[no_unique_address]] KernelWrites writes_;  // not a byte, but under MemorySanitizer
 };
 static_assert(sizeof(Ring) <= Ring::page_bytes);
 
