@@ -592,7 +592,7 @@ TEST_F(Patience, RegistersTheArenaOnceTheMemoryIsBack) {
 }
 
 TEST_F(Patience, KnowsOfARingOnceItIsClosed) {
-    const auto closes_one = [this](auto make_one) {
+    const auto closes_one = [](auto make_one) {
         detail::last_ring_closed = 0;
         const auto before = detail::monotonic_now();
         {
