@@ -360,9 +360,11 @@ TEST_F(ArenaPages, SaysWhichPagesCouldNotBeHadAndWhatToDo) {
     files[meminfo] = nullptr;
     expect(reserved, ENOMEM, no_memory, none);
 
-    const std::string no_room = "the machine, the memory cgroup or RLIMIT_AS has no room for it";
-    expect({.count = 1024, .pages = Pages::base}, EFAULT, "EFAULT (Bad address)", no_room);
-    expect({.count = 1024}, EFAULT, "EFAULT (Bad address)", no_room);
+    advices[populate] = -ENOMEM;
+    const std::string no_room =
+        "the machine, the memory cgroup, RLIMIT_AS or the sysctl vm.max_map_count has no room for it";
+    expect({.count = 1024, .pages = Pages::base}, ENOMEM, no_memory, no_room);
+    expect({.count = 1024}, ENOMEM, no_memory, no_room);
 }
 
 TEST_F(ArenaPages, ReadsTheSizeOfAHugePageAtTheEndOfALongFile) {
@@ -420,9 +422,10 @@ TEST_F(ArenaPages, HoldsWhatLiesInItAndNothingElse) {
 TEST_F(ArenaPages, SaysWhenItsStackCannotBeMapped) {
     no_control = -ENOMEM;
     EXPECT_EQ(make({.count = 4}), "mmap 4096 read write private anonymous -> -12\n");
-    EXPECT_EQ(message, Error(ENOMEM, "BufferArena::create: mapping 4096 bytes",
-                             "the machine, the memory cgroup or RLIMIT_AS has no room for it")
-                           .message());
+    EXPECT_EQ(message,
+              Error(ENOMEM, "BufferArena::create: mapping 4096 bytes",
+                    "the machine, the memory cgroup, RLIMIT_AS or the sysctl vm.max_map_count has no room for it")
+                  .message());
     no_control = -EAGAIN;
     EXPECT_EQ(make({.count = 4}), "mmap 4096 read write private anonymous -> -11\nprlimit 0 memlock\n");
     EXPECT_EQ(message.find("BufferArena::create: mapping 4096 bytes: EAGAIN (Resource temporarily unavailable): this "
