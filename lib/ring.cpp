@@ -75,6 +75,7 @@ bool Ring::make_room(abi::Word op_fd) noexcept {
         if (sampler_.wants(counters_.submitted)) sampler_.take(abi::op_of(op_fd), counters_.submitted);
         return true;
     }
+    if (in_flight() == 0) quiet_ = counters_.submitted;
     const std::uint64_t promised = in_flight() + cq_.lent();
     std::uint64_t room = promised < cq_.entries() ? cq_.entries() - promised : 0;
     // Up to the next one that is to be sampled, so that queueing comes by here for it.
@@ -469,7 +470,7 @@ void Ring::drain() noexcept {
                       "an Io is destroyed on thread %d with %llu operations in flight, and only thread %d, which "
                       "submitted them, can reap them: destroy it there, or reap first",
                       sys::gettid(), static_cast<unsigned long long>(owed()), owner_tid_);
-        close_and_wait();
+        if (may_yet_write()) close_and_wait();
         return;
     }
     // What the poller was shown it must consume, also when an attempt to wake it for that had failed.
@@ -500,6 +501,24 @@ void Ring::drain() noexcept {
         const int code = enter_once(Offer::nothing, 1, &a_moment);
         if (code != 0 && code != ETIME && !nothing_lost(code)) return close_and_wait();
     }
+}
+
+// Whether something may be in flight whose end would write to memory of the caller's: all that was queued since nothing was
+// in flight is looked at, where its SQEs are still there.
+bool Ring::may_yet_write() const noexcept {
+    // The SQEs of a polled ring lie in no order, and are transfers anyway.
+    if ((features_.setup_flags & abi::setup_iopoll) != 0 || counters_.submitted - quiet_ > sq_.entries()) return true;
+    for (std::uint64_t at = quiet_; at != counters_.submitted; ++at) {
+        switch (abi::op_of(sq_.queued(at).op_fd)) {
+            case abi::Op::read:
+            case abi::Op::read_fixed:
+            case abi::Op::statx:
+                return true;
+            default:
+                break;
+        }
+    }
+    return false;
 }
 
 // Cancels everything by an operation, where a seccomp filter refuses io_uring_register and so closing the ring would not

@@ -5,22 +5,39 @@
 // untouched.
 //
 // squall's own words, defined here once. Token: the caller's 64-bit name for an operation, user_data to the kernel; any
-// value, no value reserved. poll(): submit and reap without blocking (not IORING_OP_POLL_ADD). park(): the same, but
-// wait for a completion. In flight: queued or in the kernel, and not yet handed out. Arena, fixed buffer: arena.hpp.
+// value, no value reserved. poll(): submit and reap, waiting for no completion (not IORING_OP_POLL_ADD). park(): the same,
+// but wait for a completion. In flight: queued or in the kernel, and not yet handed out. Arena, fixed buffer: arena.hpp.
 //
 // What every operation promises, so that it is not said eleven times:
 //   Result    true: queued, exactly one completion with this token will be handed out. false: no room, nothing was
 //             taken; poll() and try again (with Mode::sqpoll also when nothing is in flight: the kernel thread may
 //             complete an operation a moment before it gives the SQ slot back). There is no third outcome: a bad
 //             argument is for the kernel to refuse, and its -errno is the completion's `res`.
-//   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, or ~Io has
-//             returned (I7). Paths are copied: change or free them as soon as the call returns (I6).
+//   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, withdraw() has given
+//             the operation back, or ~Io has returned (I7). Paths are copied: change or free them as soon as the call returns (I6).
 //   Cost      no system call, no allocation, no lock (I4, I5).
 //   errno     the variable is neither read nor changed, here or by anything else of squall's: an error is what is returned.
-//   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8),
-//             unless the ring is Mode::plain.
+//   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8), unless
+//             the ring is Mode::plain. An operation queued on another thread is taken, and the owner's next poll() or park()
+//             submits it: IoOptions::checks refuses it at the call, and costs a comparison for each operation. When the
+//             thread that submitted an operation ends, the operation ends with it: -ECANCELED, or -EFAULT for a buffered read.
 //   Fork      in a child of fork() every call returns false and poll() says why (I10); the child may destroy its copy,
 //             whose descriptor stays open there until exec or exit.
+//   How       the last parameter of each; {} is the kernel's usual way.
+//
+// What blocks. poll() and park() submit, and Linux does in that call whatever it can do without waiting for the device
+// ("in place"); what it cannot it gives to a kernel worker thread (io-wq, "by a worker"), at some 5 us of CPU. In place means:
+// before poll() returns, and that may take long. Measured on 6.18: 64 MiB of cached read, 12 ms; the close of the last
+// descriptor of an unlinked file of 1 GiB, 0.2 s to 2 s; an O_DIRECT transfer for which the disk's queue has no request tag
+// left, until it has one. How{.async = true} gives it to a worker at once: the same two calls then return within 0.05 ms. With
+// Mode::sqpoll the poller does it, and every poll() returns in microseconds; the operations behind it wait instead.
+//   in place      nop; open of a path that is cached (5.12), without create or truncate; read from the page cache; O_DIRECT
+//                 read, and write over blocks that are allocated (btrfs: without copy-on-write); cached write on xfs (6.0) and,
+//                 without copy-on-write, btrfs (6.1); close (not on NFS and FUSE)
+//   by a worker   statx, rename, unlink, fsync, fdatasync, always; open with create, create_new or truncate, or of a path that
+//                 is not cached; write that makes the file longer with O_DIRECT; cached write on ext4; all of it on a file
+//                 system that cannot do without blocking, such as tmpfs
+// One at a time, what a worker does costs 1.5 to 10 times its system call: `bench/run --operations` measures it.
 // Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page is io_uring_enter(2).
 #pragma once
 
@@ -79,7 +96,8 @@ public:
     // completions are not delivered, so reap an open() first, or its descriptor is lost. Files in slots are closed. It
     // may block for as long as a transfer that cannot be cancelled takes and, where the ring is closed to cancel, for as
     // long as a forked child holds the ring's descriptor.
-    // Destroy it on the thread that submitted, or after that thread has ended. While it lives, another thread cannot give
+    // Destroy it on the thread that submitted, or after that thread has ended: then, with a read or statx that may be in
+    // flight, it waits until the kernel has freed the ring, some 20 to 40 ms. While that thread lives, another thread cannot give
     // the ring's memory and the arena's pinned pages back before it ends, and aborts with a message if operations are in
     // flight, since only their submitter can reap them.
     // exit() and dlclose() may destroy static and thread_local Ios, before or after their arena: arena.hpp says what to mind.
@@ -199,9 +217,10 @@ public:
     // thread that is not the ring's, and in a child of fork(), it is empty.
     [[nodiscard]] std::optional<Token> withdraw() noexcept { return ring_->withdraw(); }
 
-    // Submits what is queued and returns what has completed; never blocks. One io_uring_enter(2) when something is
-    // queued or the kernel has flagged work to be run, no system call otherwise (I5); with Mode::sqpoll only to wake
-    // the thread. Where the kernel took fewer than were queued (short of memory), the rest stays queued for the next
+    // Submits what is queued and returns what has completed; waits for no completion, but for what submitting takes ("What
+    // blocks", above). One io_uring_enter(2) when something is queued or the kernel has flagged work to be run, and one more
+    // for each further 20 completions where it brings as many at a time (6.13, Mode::deferred); no system call otherwise
+    // (I5); with Mode::sqpoll only to wake the thread. Where the kernel took fewer than were queued (short of memory), the rest stays queued for the next
     // call (I9).
     [[nodiscard]] Completions poll() noexcept { return ring_->poll(); }
 

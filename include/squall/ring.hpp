@@ -324,6 +324,7 @@ private:
     void drain() noexcept;
     bool cancel_by_operation(std::uint64_t& end) noexcept;
     int give_up_registration() noexcept;
+    [[nodiscard]] bool may_yet_write() const noexcept;
     void close_and_wait() noexcept;
     enum class Buffers : bool { leave_to_close, unregister };
     void unmap(Buffers buffers) noexcept;
@@ -347,6 +348,7 @@ private:
     CompletionQueue cq_;
 
     // Cold from here on.
+    std::uint64_t quiet_ = 0;  // nothing was in flight when so many had been submitted
     std::uint64_t owner_ = 0;  // thread number of the submitter; 0 before the first submission and in Mode::plain
     int owner_tid_ = 0;
     int fd_ = -1;

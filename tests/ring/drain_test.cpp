@@ -4,10 +4,13 @@
 // of each answer, and that it gives back each thing once. The kernel is user_kernel.hpp's; that a real one then writes to
 // no memory of the caller's is exit_test.cpp's.
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -38,6 +41,11 @@ protected:
         trace.take();
     }
     UserKernel::Ring& ring() { return kernel.ring(kernel.setups.size() - 1); }
+    // One more that the kernel takes and does not complete.
+    void queue_in_flight(const std::function<bool()>& queue) {
+        ASSERT_TRUE(queue());
+        EXPECT_TRUE(io->poll().empty());
+    }
     std::string let_go() {
         io.reset();
         return trace.take();
@@ -59,6 +67,7 @@ protected:
     UserKernel kernel;
     Trace trace;
     std::optional<Io> io;
+    std::array<std::byte, 8> memory{};
 };
 
 TEST_F(Drain, OfAnIdleRingOnlyGivesBackWhatItHas) {
@@ -350,7 +359,10 @@ TEST_F(Drain, OnAnotherThreadRegistersNothingAndClosesAll) {
 }
 
 TEST_F(Drain, OfAThreadThatHasEndedClosesTheRingAndWaits) {
-    std::thread([this] { begin(2); }).join();
+    std::thread([this] {
+        begin(1);
+        queue_in_flight([this] { return io->read(0, memory, 0, 1); });
+    }).join();
     std::vector<std::uintptr_t> asked;
     kernel.on_other_call = [&asked](Call& call) -> std::optional<long> {
         if (call.number == SYS_tgkill) asked.assign(call.args, call.args + 3);
@@ -364,6 +376,57 @@ TEST_F(Drain, OfAThreadThatHasEndedClosesTheRingAndWaits) {
     EXPECT_EQ(asked[0], static_cast<std::uintptr_t>(::getpid()));
     EXPECT_NE(asked[1], static_cast<std::uintptr_t>(::gettid()));
     EXPECT_EQ(asked[2], 0U) << "a signal would be sent";
+}
+
+// Nobody waits for the kernel to free a ring where no end of an operation could write to the caller's memory.
+TEST_F(Drain, OfAThreadThatHasEndedWaitsOnlyForWhatMayYetWrite) {
+    BufferArena arena = make_arena({.count = 1});
+    struct ::statx out {};
+    using Queue = std::function<bool()>;
+    const Queue writing[] = {[&] { return io->read(0, memory, 0, 1); },
+                             [&] { return io->read(0, arena.memory(), 0, 1); }, [&] { return io->statx(0, out, 1); },
+                             [&] { return io->statx("f", out, 1); }};
+    const Queue others[] = {[&] { return io->nop(2); },
+                            [&] { return io->open("f", {}, 2); },
+                            [&] { return io->write(0, memory, 0, 2); },
+                            [&] { return io->write(0, arena.memory(), 0, 2); },
+                            [&] { return io->fsync(0, 2); },
+                            [&] { return io->rename("f", "g", 2); },
+                            [&] { return io->unlink("f", 2); }};
+    const auto waits = [this](const std::function<void()>& before) {
+        std::thread(before).join();
+        return let_go().find("ppoll") != std::string::npos;
+    };
+    const auto queue_others = [&] {
+        for (const Queue& other : others) queue_in_flight(other);
+    };
+    EXPECT_FALSE(waits([&] {
+        begin(1, {.entries = 8, .arena = &arena});
+        queue_others();
+    }));
+    for (const Queue& each : writing) {
+        EXPECT_TRUE(waits([&] {
+            begin(0, {.entries = 8, .arena = &arena});
+            queue_others();
+            queue_in_flight(each);
+        }));
+        // It may still be there when its SQE is not.
+        EXPECT_TRUE(waits([&] {
+            begin(0, {.entries = 8, .arena = &arena});
+            queue_in_flight(each);
+            queue_others();
+            queue_in_flight(others[0]);
+        }));
+        // What has completed is over, once nothing else was in flight.
+        EXPECT_FALSE(waits([&] {
+            begin(0, {.entries = 4, .arena = &arena});
+            for (int i = 0; i < 4; ++i) queue_in_flight(each);
+            for (Token i = 0; i < 4; ++i) ring().post(1);
+            EXPECT_EQ(io->poll().size(), 4U);
+            queue_in_flight(others[0]);
+        }));
+    }
+    kernel.on_enter = nullptr;
 }
 
 TEST_F(Drain, OfAThreadThatHasEndedNeedsNotAskWhenNothingIsOwed) {
