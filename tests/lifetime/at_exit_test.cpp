@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,17 +46,23 @@ struct End {
     int status;
     std::string said;
 };
-// Runs `body`, which ends its process, in a child; what the child said is what it wrote to stderr.
+// Runs `body`, which ends its process, in a child; what the child said is what it wrote to stderr. It is waited for as long as
+// the test may run: an Io whose thread has ended goes when the kernel has come to that, and on a busy machine it may take
+// minutes.
 End end_of(const std::function<void()>& body) {
     std::fflush(nullptr);  // else the child's exit writes it once more
     const Fd errors(::memfd_create("stderr", MFD_CLOEXEC));
+    const pid_t parent = ::getpid();
     const pid_t child = fork_or_abort();
     if (child == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != parent) ::_exit(97);
         ::dup2(errors, STDERR_FILENO);
         body();
         ::_exit(99);
     }
-    const int status = status_of(child);
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
     std::string said(1 << 16, '\0');
     const ssize_t got = ::pread(errors, said.data(), said.size(), 0);
     said.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
