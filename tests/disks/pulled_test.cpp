@@ -54,7 +54,7 @@ public:
             std::memset(into.data(), 0xdd, into.size());
             const auto queued = slot % 2 == 0 ? io.read(FileSlot(0), into, offsets_[slot], slot)
                                               : io.read(file, into, offsets_[slot], slot);
-            ASSERT_TRUE(queued || io.features().mode == Mode::sqpoll);
+            ASSERT_TRUE(queued);
         }
         std::uint32_t seen = 0;
         while (io.in_flight() > 0) {
@@ -67,6 +67,7 @@ public:
                 check(each.res, leases_[each.token].bytes(), offsets_[each.token]);
             }
         }
+        until_taken();
     }
 
 private:
@@ -189,7 +190,6 @@ TEST_P(PulledFileTest, AFileThatIsReplacedUnderReadsIsTheOldOneOrTheNewOneAndNev
         });
         // What is opened now is one of those that had the name meanwhile.
         const std::uint64_t oldest = version;
-        until_taken();
         const Fd now(result_of(reader.io, reader.io.open(path.c_str(), {.read = true}, 1)));
         const std::uint64_t newest = version + 1;
         ASSERT_GE(now, 0) << "a rename leaves no moment without a file";
@@ -257,7 +257,7 @@ TEST_P(PulledFileTest, ARingWhoseDescriptorIsClosedBySomethingElseSaysSoUnlessIt
         ASSERT_EQ(rings.size(), GetParam().polling == Polling::none ? 1U : 2U);
         const auto try_one = [&io] {
             (void)io->nop(2);
-            const Completions done = io->park(50ms);
+            const Completions done = io->park();
             EXPECT_EQ(io->counters().submitted, io->counters().completed + io->in_flight());
             return done.error();
         };

@@ -174,7 +174,7 @@ TEST_P(LimitsTest, AsManyRingsAsOnceFittedUnderALimitFitAgain) {
         const std::size_t fitted = as_many_as_fit(100, 0);
         EXPECT_GE(fitted, 2U);
         EXPECT_LT(fitted, 100U);
-        for (int round = 0; round < 3; ++round) EXPECT_EQ(as_many_as_fit(fitted, 6000), fitted);
+        for (int round = 0; round < 3; ++round) EXPECT_EQ(as_many_as_fit(fitted, 12'000), fitted);
         EXPECT_EQ(footprint_now(), before);
     });
 }

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "rings.hpp"
+
 namespace squall::test {
 
 Blocks::Blocks(Kind kind, const std::string& path, int flags)
@@ -62,6 +64,7 @@ void Blocks::take(const Completions& done) {
 
 void Blocks::drain() {
     while (io->in_flight() > 0 && !testing::Test::HasFatalFailure()) take(io->park());
+    if (io->in_flight() == 0) until_taken();
 }
 
 }  // namespace squall::test

@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -17,11 +16,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// `condition` looks at the rings, while none of them can go.
 template <class Condition>
 void wait_until(Condition condition, const char* what) {
-    const std::vector<RingWords> rings = rings_now();
     const auto deadline = std::chrono::steady_clock::now() + 60s;
-    while (!condition(rings)) {
+    while (!condition()) {
         if (std::chrono::steady_clock::now() > deadline) {
             ADD_FAILURE() << what;
             return;
@@ -30,37 +29,35 @@ void wait_until(Condition condition, const char* what) {
     }
 }
 
+bool all_pollers(bool (*are)(const RingWords&)) {
+    bool all = true;
+    for_each_ring([&](const RingWords& ring) {
+        if ((ring.params.flags & abi::setup_sqpoll) != 0) all = all && are(ring);
+    });
+    return all;
+}
+
 std::uint32_t load(const std::uint32_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
 }  // namespace
 
 void until_taken() {
-    wait_until(
-        [](const auto& rings) {
-            return std::all_of(rings.begin(), rings.end(),
-                               [](const RingWords& ring) { return load(ring.sq_head) == load(ring.sq_tail); });
-        },
-        "the kernel does not take what it was shown");
+    const auto has_taken = [](const RingWords& ring) { return load(ring.sq_head) == load(ring.sq_tail); };
+    wait_until([&] { return all_pollers(has_taken); }, "a poller does not take what it was shown");
 }
 
 void until_asleep() {
-    wait_until(
-        [](const auto& rings) {
-            return std::all_of(rings.begin(), rings.end(), [](const RingWords& ring) {
-                return (ring.params.flags & abi::setup_sqpoll) == 0 || (load(ring.sq_flags) & abi::sq_need_wakeup) != 0;
-            });
-        },
-        "a poller does not fall asleep");
+    const auto sleeps = [](const RingWords& ring) { return (load(ring.sq_flags) & abi::sq_need_wakeup) != 0; };
+    wait_until([&] { return all_pollers(sleeps); }, "a poller does not fall asleep");
 }
 
 void until_completed(std::uint32_t count) {
-    wait_until(
-        [count](const auto& rings) {
-            std::uint32_t ready = 0;
-            for (const RingWords& ring : rings) ready += load(ring.cq_tail) - load(ring.cq_head);
-            return ready >= count;
-        },
-        "what was to complete does not");
+    const auto ready = [] {
+        std::uint32_t sum = 0;
+        for_each_ring([&sum](const RingWords& ring) { sum += load(ring.cq_tail) - load(ring.cq_head); });
+        return sum;
+    };
+    wait_until([&] { return ready() >= count; }, "what was to complete does not");
 }
 
 }  // namespace squall::test

@@ -9,8 +9,8 @@
 
 namespace squall::test {
 
-// Until the kernel has taken all that it was shown. An SQPOLL thread does so when it gets round to it, and only then is there
-// room in the SQ again, a moment after the completions are there; elsewhere a poll() has submitted when it returns.
+// Until each SQPOLL thread has taken all that it was shown: it does so when it gets round to it, and gives the places in the
+// SQ back a moment after the completions are there. Elsewhere a poll() has submitted when it returns.
 void until_taken();
 // Until each SQPOLL thread says that it sleeps. A signal to the process, of which a stop is one, wakes them up again.
 void until_asleep();

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 namespace squall::test {
 
@@ -33,13 +34,13 @@ struct Made {
 std::vector<Made> rings;
 std::mutex rings_lock;
 
-void note_ring(const Call& call, long answer) {
-    if (call.number != nr_setup && call.number != SYS_mmap && call.number != SYS_munmap) return;
-    const std::lock_guard lock(rings_lock);
+void note_made(const Call& call, long answer) {
     const auto& a = call.args;
     if (call.number == nr_setup && answer >= 0) {
+        const std::lock_guard lock(rings_lock);
         rings.push_back({::getpid(), static_cast<int>(answer), *reinterpret_cast<const abi::Params*>(a[1])});
     } else if (call.number == SYS_mmap && static_cast<int>(a[4]) >= 0 && !sys::is_error(answer)) {
+        const std::lock_guard lock(rings_lock);
         // The newest first: the descriptor of one that is gone may be another's by now.
         const auto made = std::find_if(rings.rbegin(), rings.rend(),
                                        [&a](const Made& ring) { return ring.fd == static_cast<int>(a[4]); });
@@ -47,25 +48,29 @@ void note_ring(const Call& call, long answer) {
         const bool single = (made->params.features & abi::feat_single_mmap) != 0;
         if (a[5] == abi::off_sq_ring) made->sq_ring = reinterpret_cast<char*>(answer);
         if (a[5] == (single ? abi::off_sq_ring : abi::off_cq_ring)) made->cq_ring = reinterpret_cast<char*>(answer);
-    } else if (call.number == SYS_munmap) {
-        std::erase_if(rings, [&a](const Made& ring) { return ring.sq_ring == reinterpret_cast<char*>(a[0]); });
     }
+}
+
+// Before it goes, so that nobody looks at it any more.
+void note_going(const Call& call) {
+    if (call.number != SYS_munmap) return;
+    const std::lock_guard lock(rings_lock);
+    auto* const at = reinterpret_cast<char*>(call.args[0]);
+    std::erase_if(rings, [at](const Made& ring) { return ring.sq_ring == at || ring.cq_ring == at; });
 }
 
 }  // namespace
 
-std::vector<RingWords> rings_now() {
+void for_each_ring(const std::function<void(const RingWords&)>& sees) {
     const std::lock_guard lock(rings_lock);
-    std::vector<RingWords> all;
     for (const Made& ring : rings) {
         if (ring.process != ::getpid() || !ring.sq_ring || !ring.cq_ring) continue;
         const auto word = [](char* at, std::uint32_t offset) { return reinterpret_cast<std::uint32_t*>(at + offset); };
         const auto& sq = ring.params.sq_off;
         const auto& cq = ring.params.cq_off;
-        all.push_back({ring.params, word(ring.sq_ring, sq.head), word(ring.sq_ring, sq.tail),
-                       word(ring.sq_ring, sq.flags), word(ring.cq_ring, cq.head), word(ring.cq_ring, cq.tail)});
+        sees({ring.params, word(ring.sq_ring, sq.head), word(ring.sq_ring, sq.tail), word(ring.sq_ring, sq.flags),
+              word(ring.cq_ring, cq.head), word(ring.cq_ring, cq.tail)});
     }
-    return all;
 }
 
 long real(const Call& call) noexcept {
@@ -115,10 +120,11 @@ long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, s
             std::uintptr_t f) noexcept {
     counts[static_cast<std::size_t>(number)].fetch_add(1, std::memory_order_relaxed);
     Call made{number, {a, b, c, d, e, f}};
+    note_going(made);
     std::optional<long> given;
     if (current) given = (*current)(made);
     const long result = given ? *given : real(made);
-    note_ring(made, result);
+    note_made(made, result);
     if (witness) (*witness)(made, result);
     return result;
 }

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <vector>
 
 #include "squall/abi.hpp"
 #include "sys.hpp"
@@ -37,8 +36,9 @@ struct RingWords {
     std::uint32_t* cq_head;
     std::uint32_t* cq_tail;
 };
-// Those of all rings that this process has, in the order in which they were made. A forked child has none of its parent's.
-std::vector<RingWords> rings_now();
+// Shows `sees` those of each ring that this process has, in the order in which they were made; until it returns, none is
+// unmapped. A forked child has none of its parent's.
+void for_each_ring(const std::function<void(const RingWords&)>& sees);
 
 // The names that the tests use for the three calls that matter most.
 inline constexpr long nr_setup = sys::nr_io_uring_setup;

@@ -62,7 +62,7 @@ struct Pipe {
     Pipe();
     ~Pipe();
     // Closes the read end, and waits until no operation holds it either: whatever was yet to read from it has done so by
-    // then. Fails the test after a minute.
+    // then. Fails the test after ten minutes: where many rings are closed, the kernel may be minutes late in freeing them.
     void until_unread();
     [[nodiscard]] int bytes_within() const;
     int read_end = -1;
@@ -74,7 +74,8 @@ Io make_io(const IoOptions& options = {});
 Io make_io(Kind kind, IoOptions options);
 BufferArena make_arena(const ArenaOptions& options = {});
 
-// Parks until the operation just queued has completed, alone, and returns its result. `queued` must be true.
+// Parks until the operation just queued has completed, alone, and returns its result. `queued` must be true. As after
+// drain(), an SQPOLL thread has then given all places in the SQ back.
 std::int32_t result_of(Io& io, bool queued);
 // Reaps until nothing is in flight; the completions in their order.
 std::vector<Completion> drain(Io& io);
