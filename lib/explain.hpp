@@ -21,9 +21,7 @@ Error explain_arena(int code, std::uint64_t bytes, std::size_t regions);
 Error explain_register(int code, const char* what);
 // The same of a table of so many file slots.
 Error explain_table(int code, std::uint32_t slots);
-// IORING_REGISTER_ENABLE_RINGS was refused, which comes to light when the ring is driven: Completions carry the errno with
-// this beside it.
-constexpr int while_enabling = 1 << 16;
+// Enabling the ring was.
 Error explain_enabling(int code);
 // The ring works but lacks what `name` says, which Linux has since 5.`minor`.
 Error explain_missing(const char* name, unsigned minor = 11);

@@ -58,7 +58,7 @@ int Ring::report(int code) noexcept {
     SQUALL_ASSERT(failed_unseen != this,
                   "poll() or park() fails again, with errno %d, and nobody has looked at the failure before, with "
                   "Completions::failed(): this loop may never end",
-                  code);
+                  code & ~while_enabling);
     failed_unseen = this;
     return code;
 }

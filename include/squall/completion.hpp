@@ -129,6 +129,9 @@ private:
     bool lent_ = false;
 };
 
+// IORING_REGISTER_ENABLE_RINGS was refused, which comes to light when the ring is driven: Completions carry the errno with
+// this beside it.
+inline constexpr int while_enabling = 1 << 16;
 SQUALL_API Error ring_error(int code);
 // Notes that the last failure of a ring on this thread was looked at (IoOptions::checks).
 SQUALL_API void failure_seen() noexcept;
@@ -220,9 +223,10 @@ public:
     //   other   what io_uring_enter(2) answered, or io_uring_register(2) to the first submission, which enables the ring;
     //           EPERM from a seccomp filter for one. error() says which, and explains it.
     [[nodiscard]] int code() const noexcept {
-        if (code_ != 0) [[unlikely]]
-            detail::failure_seen();
-        return code_;
+        if (code_ == 0) [[likely]]
+            return 0;
+        detail::failure_seen();
+        return code_ & ~detail::while_enabling;
     }
     // The same in words, for an operator; false when all is well. Allocates when it is not.
     [[nodiscard]] Error error() const { return failed() ? detail::ring_error(code_) : Error(); }
