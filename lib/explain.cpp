@@ -161,7 +161,7 @@ std::string explain_registering(int code) {
 // yet some need one where a memory cgroup counts.)
 std::string explain_memory(const IoOptions& options) {
     const RingMemory memory = ring_memory(options);
-    const std::string short_of =
+    std::string short_of =
         "the machine or the memory cgroup is short of memory, or has it in pieces too small for this ring, which takes "
         "one of " +
         text(std::max(memory.sq_bytes, memory.cq_bytes)) + " bytes for " + text(options.entries) +
@@ -171,6 +171,15 @@ std::string explain_memory(const IoOptions& options) {
     return "a ring's own memory counts against RLIMIT_MEMLOCK on some kernels, which is " + text(*limit) +
            " bytes for all rings of this user, those closed a moment ago included, and this one takes " +
            text(memory.sq_bytes + memory.cq_bytes) + ": " + raise_memlock + "; or " + short_of;
+}
+
+// `doing` needs a descriptor: EMFILE, or ENFILE.
+Error explain_files(int code, const std::string& doing) {
+    if (code == ENFILE)
+        return Error(code, doing, "the machine has no file descriptor free: raise the sysctl fs.file-max");
+    return Error(code, doing,
+                 "no file descriptor is free; RLIMIT_NOFILE is " + text(soft_limit(RLIMIT_NOFILE)) +
+                     ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some");
 }
 
 }  // namespace
@@ -191,14 +200,6 @@ RingMemory ring_memory(const IoOptions& options) noexcept {
     const std::uint64_t cq_entries =
         options.completion_entries != 0 ? std::bit_ceil(options.completion_entries) : 2 * sq_entries;
     return {in_pages(sq_entries * sizeof(abi::SqeWords)), in_pages(before_cqes + cq_entries * sizeof(abi::Cqe))};
-}
-
-Error explain_files(int code, const std::string& doing) {
-    if (code == ENFILE)
-        return Error(code, doing, "the machine has no file descriptor free: raise the sysctl fs.file-max");
-    return Error(code, doing,
-                 "no file descriptor is free; RLIMIT_NOFILE is " + text(soft_limit(RLIMIT_NOFILE)) +
-                     ": raise it with `ulimit -n` (LimitNOFILE= in a systemd unit) or close some");
 }
 
 Error explain_pipe(int code) {
