@@ -369,18 +369,9 @@ std::optional<Token> Ring::take_back() noexcept {
 }
 
 void Ring::uncount(const abi::SqeWords& sqe) noexcept {
-    switch (abi::op_of(sqe.op_fd)) {
-        case abi::Op::read:
-        case abi::Op::write:
-            --counters_.unregistered;
-            break;
-        case abi::Op::read_fixed:
-        case abi::Op::write_fixed:
-            --counters_.fixed;
-            break;
-        default:
-            break;
-    }
+    const abi::Op op = abi::op_of(sqe.op_fd);
+    if (op == abi::Op::read || op == abi::Op::write) --counters_.unregistered;
+    if (op == abi::Op::read_fixed || op == abi::Op::write_fixed) --counters_.fixed;
 }
 
 // What was taken when it was queued has its token by now, and is about to be submitted.
@@ -509,14 +500,8 @@ bool Ring::may_yet_write() const noexcept {
     // The SQEs of a polled ring lie in no order, and are transfers anyway.
     if ((features_.setup_flags & abi::setup_iopoll) != 0 || counters_.submitted - quiet_ > sq_.entries()) return true;
     for (std::uint64_t at = quiet_; at != counters_.submitted; ++at) {
-        switch (abi::op_of(sq_.queued(at).op_fd)) {
-            case abi::Op::read:
-            case abi::Op::read_fixed:
-            case abi::Op::statx:
-                return true;
-            default:
-                break;
-        }
+        const abi::Op op = abi::op_of(sq_.queued(at).op_fd);
+        if (op == abi::Op::read || op == abi::Op::read_fixed || op == abi::Op::statx) return true;
     }
     return false;
 }

@@ -51,7 +51,7 @@ struct SqeWords {
     Word addr3;
     Word pad2;
 };
-static_assert(sizeof(SqeWords) == sizeof(Sqe) && alignof(SqeWords) == alignof(Sqe));
+static_assert(sizeof(SqeWords) == 64 && alignof(SqeWords) == 8);
 static_assert(offsetof(SqeWords, len_flags) == offsetof(Sqe, len) &&
               offsetof(SqeWords, buffer) == offsetof(Sqe, buf_index));
 

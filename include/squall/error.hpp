@@ -50,10 +50,12 @@ public:
     using error_type = Error;
 
     Result(T value) : value_(std::move(value)) {}
+    // NOLINTBEGIN(bugprone-forwarding-reference-overload): clang-tidy 16 does not see that the requires clause keeps copies out
     template <class U>
     requires std::is_convertible_v<U&&, T> &&(!std::is_convertible_v<U&&, Error>)&&(
         !std::is_same_v<std::remove_cvref_t<U>, Result>)&&(!std::is_same_v<std::remove_cvref_t<U>, T>)Result(U&& value)
         : value_(std::in_place, std::forward<U>(value)) {}
+    // NOLINTEND(bugprone-forwarding-reference-overload)
     Result(Error error) : error_(std::move(error)) {
         SQUALL_ASSERT(error_.code() != 0, "a failed Result has an errno");
     }
