@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <initializer_list>
+#include <span>
 
 #include "support.hpp"
 #include "user_kernel.hpp"
@@ -160,6 +162,49 @@ TEST(Sqe, EveryOperationIsTheSqeThatTheKernelExpects) {
     EXPECT_EQ(sqe.op_flags & O_CLOEXEC, 0U);
     EXPECT_EQ(io.counters().fixed, 2U);
     EXPECT_EQ(io.counters().unregistered, 3U);
+}
+
+TEST(Sqe, EachOperationGoesStraightToAWorkerWhereThatIsAskedFor) {
+    BufferArena arena = make_arena({.count = 1});
+    UserKernel kernel;
+    Io io = make_io({.entries = 32, .arena = &arena, .file_slots = 2});
+    std::array<std::byte, 8> memory{};
+    struct ::statx out {};
+    constexpr FileSlot slot(0);
+    constexpr How async{.async = true};
+    // Each as it is, and the same again with the flag and nothing else.
+    const auto compare = [&](std::initializer_list<bool> queued) {
+        for (const bool each : queued) EXPECT_TRUE(each);
+        EXPECT_EQ(io.poll().size(), 2U);
+        abi::Sqe one = kernel.ring().consumed.end()[-2];
+        abi::Sqe other = kernel.ring().consumed.back();
+        EXPECT_EQ(one.flags & abi::sqe_async, 0U);
+        EXPECT_EQ(other.flags & abi::sqe_async, abi::sqe_async);
+        other.flags &= static_cast<std::uint8_t>(~abi::sqe_async);
+        // Paths have a place of their own for each.
+        if (one.addr != other.addr) one.addr = other.addr = 0;
+        if (one.opcode == static_cast<std::uint8_t>(abi::Op::renameat)) one.off = other.off = 0;
+        EXPECT_EQ(std::memcmp(&one, &other, sizeof(one)), 0) << unsigned{one.opcode};
+    };
+    compare({io.nop(1), io.nop(1, async)});
+    compare({io.open("f", {}, 1), io.open("f", {}, 1, async)});
+    compare({io.open("f", {}, slot, 1), io.open("f", {}, slot, 1, async)});
+    for (const std::span<std::byte> bytes : {std::span<std::byte>(memory), arena.memory()}) {
+        compare({io.read(9, bytes, 0, 1), io.read(9, bytes, 0, 1, async)});
+        compare({io.write(9, bytes, 0, 1), io.write(9, bytes, 0, 1, async)});
+        compare({io.read(slot, bytes, 0, 1), io.read(slot, bytes, 0, 1, async)});
+        compare({io.write(slot, bytes, 0, 1), io.write(slot, bytes, 0, 1, async)});
+    }
+    compare({io.fsync(9, 1), io.fsync(9, 1, async)});
+    compare({io.fsync(slot, 1), io.fsync(slot, 1, async)});
+    compare({io.fdatasync(9, 1), io.fdatasync(9, 1, async)});
+    compare({io.fdatasync(slot, 1), io.fdatasync(slot, 1, async)});
+    compare({io.statx(9, out, 1), io.statx(9, out, 1, Io::statx_default, async)});
+    compare({io.statx("f", out, 1), io.statx("f", out, 1, Io::statx_default, async)});
+    compare({io.rename("f", "g", 1), io.rename("f", "g", 1, async)});
+    compare({io.unlink("f", 1), io.unlink("f", 1, async)});
+    compare({io.close(9, 1), io.close(9, 1, async)});
+    compare({io.close(slot, 1), io.close(slot, 1, async)});
 }
 
 TEST(Sqe, IsFixedExactlyWhereAllOfItLiesInOneRegion) {

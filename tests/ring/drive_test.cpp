@@ -110,6 +110,27 @@ TEST_F(Drive, PollOffersAllThatIsQueuedOnce) {
     EXPECT_EQ(io.counters().retries, 0U);
 }
 
+TEST_F(Drive, AParkedThreadCountsAsWaitingForIoWhereThatIsAskedForOrTheKernelKnowsNoOther) {
+    for (const bool offered : {false, true}) {
+        for (const bool asked : {false, true}) {
+            for (const Polling polling : {Polling::none, Polling::busy}) {
+                UserKernel* const old = &kernel;
+                old->features = offered ? old->features | abi::feat_no_iowait : old->features & ~abi::feat_no_iowait;
+                Io io = bound({.entries = entries, .polling = polling, .io_wait = asked});
+                EXPECT_EQ(io.features().io_wait, asked || !offered);
+                ASSERT_TRUE(io.nop(1));
+                EXPECT_EQ(io.park().size(), 1U);
+                ASSERT_TRUE(io.nop(2));
+                EXPECT_EQ(io.park(1s).size(), 1U);
+                EXPECT_TRUE(io.park(1ns).empty());
+                for (const Enter& enter : kernel.enters)
+                    EXPECT_EQ((enter.flags & abi::enter_no_iowait) == 0, io.features().io_wait);
+                EXPECT_GE(kernel.enters.size(), 2U);
+            }
+        }
+    }
+}
+
 // A kernel that runs 20 items of task work per enter that waits for none, and flags that there are more (6.13).
 class TaskWork : public Drive {
 protected:
