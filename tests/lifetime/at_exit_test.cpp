@@ -386,6 +386,8 @@ TEST_P(AtExit, AnExitThatDestroysNothingIsFineWithAllThereIs) {
 
 // --- Libraries that are unloaded --------------------------------------------------------------------------------------
 
+#ifdef SQUALL_TEST_LIBRARY
+
 // The library, which has a squall of its own (library.hpp).
 class Library {
 public:
@@ -488,6 +490,14 @@ TEST_P(AtUnload, ALibraryThatStaysUntilTheExitDisturbsItNot) {
         std::exit(good);
     });
 }
+
+#else
+
+TEST(AtUnload, ALibraryThatIsUnloadedTakesWhatItHasAlong) {
+    GTEST_SKIP() << "a program that is linked statically loads no library";
+}
+
+#endif
 
 }  // namespace
 }  // namespace squall
