@@ -357,7 +357,7 @@ std::optional<Token> Ring::withdraw() noexcept {
         sampler_.due = counters_.submitted;
         if (!pair_) state_ = usual();
     }
-    return token;
+    return writes_.taken_back(*token);
 }
 
 // The same without a pair.

@@ -68,18 +68,17 @@ public:
         for (std::uint32_t i = 0; records_ && i < count; ++i) {
             Completion& done = queue.kcqes_[(queue.head_ + i) & queue.mask_];
             kernel_wrote(&done, sizeof(done));  // over the token that was put there the last time
-            Record& record = at(done.token);
+            const Record& record = at(done.token);
             if (done.res >= 0) {
                 const auto moved = static_cast<std::uint32_t>(done.res);
                 kernel_wrote(reinterpret_cast<const void*>(record.at),
                              record.whole || moved > record.bytes ? record.bytes : moved);
             }
-            record.in_flight = false;
-            record.next_free = free_;
-            free_ = static_cast<std::uint32_t>(done.token) + 1;
-            done.token = record.token;
+            done.token = over(done.token);
         }
     }
+    // The same of an operation that was taken back: nothing was written. Returns the caller's token.
+    Token taken_back(Token number) noexcept { return records_ ? over(number) : number; }
 
     // The caller's token of the operation that is known to the kernel as `number`.
     [[nodiscard]] Token token_of(Token number) const noexcept { return records_ ? at(number).token : number; }
@@ -94,6 +93,14 @@ private:
         std::uint32_t next_free = 0;
     };
 
+    // The operation is in flight no more, and its record another's to have. Returns its token.
+    Token over(Token number) noexcept {
+        Record& record = at(number);
+        record.in_flight = false;
+        record.next_free = free_;
+        free_ = static_cast<std::uint32_t>(number) + 1;
+        return record.token;
+    }
     [[nodiscard]] Record& at(Token number) const noexcept {
         SQUALL_ASSERT(number < count_ && records_[number].in_flight,
                       "the kernel completed operation %llu, which is not in flight",
@@ -113,6 +120,7 @@ public:
     static void unmap() noexcept {}
     [[gnu::always_inline]] static void queued(const abi::SqeWords&) noexcept {}
     [[gnu::always_inline]] static void completed(const CompletionQueue&, std::uint32_t) noexcept {}
+    [[gnu::always_inline]] static Token taken_back(Token token) noexcept { return token; }
     [[nodiscard, gnu::always_inline]] static Token token_of(Token token) noexcept { return token; }
 };
 
