@@ -145,10 +145,12 @@ long UserKernel::do_register(const Register& what) {
             return 0;
         }
         case abi::register_ring_fds: {
+            Ring* const ring = ring_of(what.fd, false);
+            if (!ring) return -EBADF;
             if (ring_index < 0) return ring_index;
             int free = ring_index;
             while (ring_of(free, true)) ++free;
-            ring_of(what.fd, false)->index = free;
+            ring->index = free;
             what.as<abi::RsrcUpdate>().offset = static_cast<std::uint32_t>(free);
             return 1;
         }
