@@ -291,11 +291,13 @@ int Ring::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* time
         const abi::Timespec ts = timeout ? to_timespec(left) : abi::Timespec{};
         int code = enter(Offer::everything, wanted, timeout ? &ts : nullptr, hints());
         if (code == EAGAIN || code == EBUSY) {
-            if (cq_.ready() >= wanted) return 0;
+            // Looked at once: where completions interrupt, one may come between two looks.
+            const std::uint32_t ready = cq_.ready();
+            if (ready >= wanted) return 0;
             // Nothing was consumed, and an enter waits only once it has consumed all it was offered. So offer nothing
             // and wait for what the kernel already has, if it has something that is not done.
             const std::uint64_t consumed = in_flight() - sq_.unconsumed(counters_.submitted);
-            if (consumed == cq_.ready()) return code;
+            if (consumed == ready) return code;
             code = enter_once(Offer::nothing, static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)),
                               timeout ? &ts : nullptr);
         }

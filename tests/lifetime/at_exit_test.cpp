@@ -28,6 +28,11 @@
 #include "seam.hpp"
 #include "support.hpp"
 
+#if defined(__SANITIZE_ADDRESS__)
+// LeakSanitizer follows a library's thread_local memory to where it is no more, and dies of it.
+extern "C" const char* __asan_default_options() { return "intercept_tls_get_addr=0"; }
+#endif
+
 namespace squall {
 namespace {
 
