@@ -31,17 +31,22 @@ struct Made {
     char* sq_ring = nullptr;
     char* cq_ring = nullptr;
 };
-std::vector<Made> rings;
+// Never destroyed: at the end of a process other threads may still make calls.
+std::vector<Made>& all_rings() {
+    static std::vector<Made>& rings = *new std::vector<Made>;
+    return rings;
+}
 std::mutex rings_lock;
 
 void note_made(const Call& call, long answer) {
     const auto& a = call.args;
     if (call.number == nr_setup && answer >= 0) {
         const std::lock_guard lock(rings_lock);
-        rings.push_back({::getpid(), static_cast<int>(answer), *reinterpret_cast<const abi::Params*>(a[1])});
+        all_rings().push_back({::getpid(), static_cast<int>(answer), *reinterpret_cast<const abi::Params*>(a[1])});
     } else if (call.number == SYS_mmap && static_cast<int>(a[4]) >= 0 && !sys::is_error(answer)) {
         const std::lock_guard lock(rings_lock);
         // The newest first: the descriptor of one that is gone may be another's by now.
+        auto& rings = all_rings();
         const auto made = std::find_if(rings.rbegin(), rings.rend(),
                                        [&a](const Made& ring) { return ring.fd == static_cast<int>(a[4]); });
         if (made == rings.rend()) return;
@@ -56,14 +61,14 @@ void note_going(const Call& call) {
     if (call.number != SYS_munmap) return;
     const std::lock_guard lock(rings_lock);
     auto* const at = reinterpret_cast<char*>(call.args[0]);
-    std::erase_if(rings, [at](const Made& ring) { return ring.sq_ring == at || ring.cq_ring == at; });
+    std::erase_if(all_rings(), [at](const Made& ring) { return ring.sq_ring == at || ring.cq_ring == at; });
 }
 
 }  // namespace
 
 void for_each_ring(const std::function<void(const RingWords&)>& sees) {
     const std::lock_guard lock(rings_lock);
-    for (const Made& ring : rings) {
+    for (const Made& ring : all_rings()) {
         if (ring.process != ::getpid() || !ring.sq_ring || !ring.cq_ring) continue;
         const auto word = [](char* at, std::uint32_t offset) { return reinterpret_cast<std::uint32_t*>(at + offset); };
         const auto& sq = ring.params.sq_off;
