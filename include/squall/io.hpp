@@ -297,7 +297,7 @@ private:
         ring.push();
         return true;
     }
-    // Queues one operation.
+    // Queues one operation, by one look at where its slot is: begin() and finish() take an instruction more.
     bool queue(abi::Word op_fd, const Operands& operands, Token token) noexcept {
         detail::Ring& ring = *ring_;
         if (!ring.has_room(op_fd)) [[unlikely]]

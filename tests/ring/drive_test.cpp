@@ -224,6 +224,21 @@ TEST_F(Drive, PollOffersAgainWhatTheKernelLeft) {
     for (Token token = 0; token <= 6; ++token) EXPECT_EQ(kernel.ring().consumed[token].user_data, token);
 }
 
+TEST_F(Drive, WhatIsTakenBackIsNotShownToTheKernelAnyMore) {
+    Io io = bound();
+    for (Token token = 1; token <= 3; ++token) ASSERT_TRUE(io.nop(token));
+    kernel.on_enter = [](const Enter&) { return std::optional<long>(-EPERM); };
+    EXPECT_EQ(io.poll().code(), EPERM);
+    EXPECT_EQ(kernel.ring().sq_tail(), 4U) << "an enter that failed has shown it all";
+    EXPECT_EQ(io.withdraw(), Token{3});
+    EXPECT_EQ(io.withdraw(), Token{2});
+    EXPECT_EQ(kernel.ring().sq_tail(), 2U);
+    kernel.on_enter = nullptr;
+    const Completions done = io.poll();
+    ASSERT_EQ(done.size(), 1U);
+    EXPECT_EQ(done.begin()->token, 1U);
+}
+
 TEST_F(Drive, PollRunsWorkThatTheKernelFlagged) {
     Io io = bound();
     const std::uint64_t enters = io.counters().enters;
