@@ -222,7 +222,7 @@ TEST_F(Calls, FileSizeIsTheFilesOwnOrTheDevicesCapacity) {
 }
 
 TEST_F(Calls, WhatHasNoSizeIsNamed) {
-    const auto refusal = [this](const char* what) {
+    const auto refusal = [](const char* what) {
         return "file_size(fd=9): EINVAL (Invalid argument): it is " + std::string(what) +
                ", and only a regular file or a block device has a size";
     };
