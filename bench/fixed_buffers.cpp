@@ -66,7 +66,7 @@ Target target;
 void open_target() {
     auto io = squall::Io::create({.entries = 1});
     if (!io) give_up(io.error().message());
-    io->open(settings.target.c_str(), {.read = true, .direct = settings.direct}, 0);
+    (void)io->open(settings.target.c_str(), {.read = true, .direct = settings.direct}, 0);
     for (const squall::Completion& completion : io->park()) {
         if (completion.res == -EINVAL && settings.direct)
             give_up("the file system of " + settings.target + " has no O_DIRECT", exit_not_here);

@@ -53,7 +53,7 @@ private:
     squall::Io io = *std::move(created);
     Ledger ledger;
     for (auto _ : state) {
-        for (std::uint32_t i = 0; i < batch; ++i) io.nop(ledger.next());
+        for (std::uint32_t i = 0; i < batch; ++i) (void)io.nop(ledger.next());
         std::uint32_t left = batch;
         do {
             for (const squall::Completion& completion : io.poll()) {

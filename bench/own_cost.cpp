@@ -67,13 +67,13 @@ public:
     BareRing() {
         abi::Params params{};
         params.cq_entries = cq_size;
-        sys::io_uring_setup(sq_size, &params);
-        sys::mmap(sizeof(RingMemory), PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, abi::off_sq_ring);
-        sys::mmap(sq_size * sizeof(abi::Sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, abi::off_sqes);
+        sys::io_uring_setup(sys::host, sq_size, &params);
+        sys::mmap(sys::host, sizeof(RingMemory), PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, abi::off_sq_ring);
+        sys::mmap(sys::host, sq_size * sizeof(abi::Sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, abi::off_sqes);
     }
     ~BareRing() {
-        sys::munmap(ring_memory, sizeof(RingMemory));
-        sys::munmap(sqe_memory, sq_size * sizeof(abi::Sqe));
+        sys::munmap(sys::host, ring_memory, sizeof(RingMemory));
+        sys::munmap(sys::host, sqe_memory, sq_size * sizeof(abi::Sqe));
     }
     BareRing(const BareRing&) = delete;
     BareRing& operator=(const BareRing&) = delete;
@@ -83,7 +83,7 @@ void stand_in(benchmark::State& state) {
     const BareRing bare;
     std::uint64_t done = 0;
     for (auto _ : state) {
-        done += static_cast<std::uint64_t>(sys::io_uring_enter(ring_fd, batch, 0, 0, nullptr, 0));
+        done += static_cast<std::uint64_t>(sys::io_uring_enter(sys::host, ring_fd, batch, 0, 0, nullptr, 0));
         squall::detail::store_release(&ring_memory->cq_head, ring_memory->cq_tail);
         benchmark::ClobberMemory();
     }
@@ -112,12 +112,12 @@ void with_squall(benchmark::State& state, squall::BufferArena* arena, std::uint3
 }
 
 void squall_nop(benchmark::State& state) {
-    with_squall(state, nullptr, 0, [](squall::Io& io, int, std::uint64_t token) { io.nop(token); });
+    with_squall(state, nullptr, 0, [](squall::Io& io, int, std::uint64_t token) { (void)io.nop(token); });
 }
 
 void squall_read(benchmark::State& state) {
     with_squall(state, nullptr, block_bytes, [](squall::Io& io, int fd, std::uint64_t token) {
-        io.read(fd, {buffer, block_bytes}, token * block_bytes, token);
+        (void)io.read(fd, {buffer, block_bytes}, token * block_bytes, token);
     });
 }
 
@@ -126,7 +126,7 @@ void squall_read_fixed(benchmark::State& state) {
     if (!arena) return fail(state, arena.error());
     std::byte* const memory = arena->memory().data();
     with_squall(state, &*arena, block_bytes, [memory](squall::Io& io, int fd, std::uint64_t token) {
-        io.read(fd, {memory, block_bytes}, token * block_bytes, token);
+        (void)io.read(fd, {memory, block_bytes}, token * block_bytes, token);
     });
 }
 
@@ -171,7 +171,7 @@ void with_liburing(benchmark::State& state, std::uint32_t bytes, Prepare prepare
         const int waiting = io_uring_submit(&ring);
         squall::detail::store_release(&memory.sq_head, head);
         if (waiting != 0) return state.SkipWithError("io_uring_submit entered the kernel");
-        sys::io_uring_enter(ring_fd, batch, 0, 0, nullptr, 0);
+        sys::io_uring_enter(sys::host, ring_fd, batch, 0, 0, nullptr, 0);
         struct io_uring_cqe* cqe = nullptr;
         unsigned position = 0;
         unsigned count = 0;

@@ -69,7 +69,7 @@ void idle_poll(benchmark::State& state) {
     squall::Io io = *std::move(made);
     const int never = ::eventfd(0, EFD_CLOEXEC);
     std::uint64_t count = 0;
-    io.read(never, std::as_writable_bytes(std::span(&count, 1)), 0, 1);
+    (void)io.read(never, std::as_writable_bytes(std::span(&count, 1)), 0, 1);
     std::size_t found = io.poll().size();
     for (auto _ : state) {
         for (int i = 0; i < polls; ++i)
@@ -200,7 +200,7 @@ void wake_park(benchmark::State& state) {
     Waker waker;
     std::uint64_t count = 0;
     measure_wake_ups(state, waker, [&] {
-        io.read(waker.fd(), std::as_writable_bytes(std::span(&count, 1)), 0, 1);
+        (void)io.read(waker.fd(), std::as_writable_bytes(std::span(&count, 1)), 0, 1);
         const squall::Completions done = io.park();
         return done.size() == 1 && done.begin()->res == sizeof(count);
     });
@@ -251,7 +251,7 @@ void create(benchmark::State& state, squall::BufferArena* arena) {
         }
         auto io = std::make_optional(*std::move(made));
         const Clock::time_point submitting = Clock::now();
-        io->nop(0);
+        (void)io->nop(0);
         if (io->park().size() != 1) return state.SkipWithError("a NOP did not complete");
         const Clock::time_point destroying = Clock::now();
         io.reset();
@@ -305,8 +305,12 @@ constexpr struct {
 };
 Clock::duration time_of_step[std::size(step_of)];
 
-long timed_call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-                std::uintptr_t f) noexcept {
+class Timed final : public squall::sys::Kernel {
+    long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+              std::uintptr_t f) noexcept override;
+};
+long Timed::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+                 std::uintptr_t f) noexcept {
     std::size_t step = 0;
     while (step_of[step].number != number && step_of[step].number != -1) ++step;
     const Clock::time_point started = Clock::now();
@@ -318,11 +322,12 @@ long timed_call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t 
 
 void create_by_step(benchmark::State& state) {
     std::fill(std::begin(time_of_step), std::end(time_of_step), Clock::duration(0));
+    static Timed timed;
     for (auto _ : state) {
         const Clock::time_point started = Clock::now();
-        squall::sys::replacement = &timed_call;
+        squall::sys::host = &timed;
         auto io = squall::Io::create();
-        squall::sys::replacement = nullptr;
+        squall::sys::host = nullptr;
         state.SetIterationTime(seconds(Clock::now() - started));
         if (!io) return fail(state, io.error());
     }

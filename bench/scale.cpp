@@ -143,7 +143,7 @@ void nops_on_rings(benchmark::State& state) {
     squall::Io io = must(squall::Io::create());
     const Costs costs(CLOCK_THREAD_CPUTIME_ID);
     for (auto _ : state) {
-        for (std::uint32_t i = 0; i < ring_depth; ++i) io.nop(i);
+        for (std::uint32_t i = 0; i < ring_depth; ++i) (void)io.nop(i);
         if (io.poll().size() != ring_depth) give_up("a NOP did not complete at once");
     }
     costs.settle(state, ring_depth);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The arithmetic of LatencyHistogram, and the life of a sample. When a ring takes one is ring.cpp's business.
+// The arithmetic of LatencyHistogram. The life of a sample is sampler.cpp's.
 #include "squall/latency.hpp"
 
 #include <bit>
 
-#include "clock.hpp"
+#include "operations.hpp"
 
 namespace squall {
 
@@ -25,9 +25,9 @@ std::size_t bucket_of(std::uint64_t value) noexcept {
 }  // namespace
 
 const char* name(OpKind kind) noexcept {
-    constexpr const char* names[op_kinds] = {"nop",   "open",   "read",   "write", "fsync",
-                                             "statx", "rename", "unlink", "close"};
-    return names[static_cast<std::size_t>(kind)];
+    const detail::Operation* row = detail::operations;
+    while (row->kind != kind) ++row;
+    return row->call;
 }
 
 std::chrono::nanoseconds LatencyHistogram::lower_bound(std::size_t number) noexcept {
@@ -37,7 +37,8 @@ std::chrono::nanoseconds LatencyHistogram::lower_bound(std::size_t number) noexc
 }
 
 void LatencyHistogram::record(std::chrono::nanoseconds duration) noexcept {
-    const std::uint64_t value = duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) : 0;
+    const std::uint64_t value =
+        duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) : 0;
     ++buckets_[bucket_of(value)];
     ++count_;
     sum_ += value;
@@ -57,7 +58,8 @@ std::chrono::nanoseconds LatencyHistogram::mean() const noexcept {
 
 std::chrono::nanoseconds LatencyHistogram::percentile(double percent) const noexcept {
     if (count_ == 0) return std::chrono::nanoseconds(0);
-    // How many must not exceed it: at least one, so that 0 % is the shortest; a NaN is taken as 0 too.
+    // How many must not exceed it: at least one, so that 0 % is the shortest; a NaN is taken as 0
+    // too.
     const double share = percent >= 100 ? 1 : percent > 0 ? percent / 100 : 0;
     const double exact = share * static_cast<double>(count_);
     auto needed = static_cast<std::uint64_t>(exact);
@@ -72,62 +74,5 @@ std::chrono::nanoseconds LatencyHistogram::percentile(double percent) const noex
     }
     return longest_;
 }
-
-namespace detail {
-
-namespace {
-
-OpKind kind_of(abi::Op op) noexcept {
-    switch (op) {
-        case abi::Op::nop:
-        case abi::Op::async_cancel:  // a ring's own, when it goes, and never sampled
-            return OpKind::nop;
-        case abi::Op::openat:
-            return OpKind::open;
-        case abi::Op::read:
-        case abi::Op::read_fixed:
-            return OpKind::read;
-        case abi::Op::write:
-        case abi::Op::write_fixed:
-            return OpKind::write;
-        case abi::Op::fsync:
-            return OpKind::fsync;
-        case abi::Op::statx:
-            return OpKind::statx;
-        case abi::Op::renameat:
-            return OpKind::rename;
-        case abi::Op::unlinkat:
-            return OpKind::unlink;
-        case abi::Op::close:
-            return OpKind::close;
-    }
-    return OpKind::nop;
-}
-
-}  // namespace
-
-void Sampler::take(abi::Op op, std::uint64_t submitted) noexcept {
-    phase = Phase::queued;
-    place = submitted;
-    due = submitted + options.every;
-    sample = {};
-    sample.kind = kind_of(op);
-    sample.queued = monotonic_now();
-}
-
-void Sampler::submit() noexcept {
-    phase = Phase::submitted;
-    sample.submitted = monotonic_now();
-}
-
-void Sampler::finish(std::int32_t res) noexcept {
-    phase = Phase::idle;
-    sample.res = res;
-    sample.completed = monotonic_now();
-    if (options.histograms) (*options.histograms)[sample.kind].record(sample.completed - sample.queued);
-    if (options.hook) options.hook(options.context, sample);
-}
-
-}  // namespace detail
 
 }  // namespace squall

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Where the seam of sys.hpp is kept.
-#include "sys.hpp"
+// Where the host's seam is kept: see kernel.hpp.
+#include "kernel.hpp"
 
 namespace squall::sys {
 
-constinit Replacement replacement = nullptr;
+constinit Kernel* host = nullptr;
 
 }  // namespace squall::sys

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// System calls, raw: each returns a value of 0 or more, or -errno, and the variable errno is neither read nor written.
-// This is the one convention; nothing above knows another. Every call passes through call(), which is the seam: a test
-// that sets `replacement` answers in the kernel's place, and so can refuse any call with any errno and shorten any count.
-// The calls are inlined, since a return that the processor mispredicts after the kernel costs as much as the rest of the
-// ring; looking whether they are replaced is one load and a branch that is never taken.
-// Each call that fills memory tells MemorySanitizer so. What the kernel reads as well as fills, such as a ring's
-// parameters, the caller has initialised.
+// System calls, raw: each returns a value of 0 or more, or -errno, and the variable errno is
+// neither read nor written. This is the one convention; nothing above knows another. Every call
+// passes through call(), which asks the kernel that it is given; none is Linux. Those that are
+// given none are the process's own, and the host's to answer: see kernel.hpp. Linux's calls are
+// inlined, since a return that the processor mispredicts after the kernel costs as much as the rest
+// of the ring; looking whether it is Linux is one load and a branch that is never taken. Each call
+// that fills memory tells MemorySanitizer so. What the kernel reads as well as fills, such as a
+// ring's parameters, the caller has initialised.
 #pragma once
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
@@ -21,6 +23,7 @@
 #include <unistd.h>
 #endif
 
+#include "kernel.hpp"
 #include "squall/abi.hpp"
 #include "squall/msan.hpp"
 
@@ -28,19 +31,15 @@ struct statx;
 
 namespace squall::sys {
 
-// Takes the number of a system call and its six arguments, zero where unused.
-using Replacement = long (*)(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
-                             std::uintptr_t e, std::uintptr_t f) noexcept;
-// Null but in a test program, which sets it before it makes the first ring or arena.
-extern Replacement replacement;
-
-// Runs system call `number`, or what replaces it.
-[[gnu::always_inline]] inline long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c,
-                                        std::uintptr_t d, std::uintptr_t e, std::uintptr_t f) noexcept {
-    if (replacement) [[unlikely]]
-        return replacement(number, a, b, c, d, e, f);
+// Makes system call `number`.
+[[gnu::always_inline]] inline long call(Kernel* kernel, long number, std::uintptr_t a,
+                                        std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
+                                        std::uintptr_t e, std::uintptr_t f) noexcept {
+    if (kernel) [[unlikely]]
+        return kernel->call(number, a, b, c, d, e, f);
 #if defined(__x86_64__)
-    // The kernel clobbers rcx (return address) and r11 (flags), and nothing else; it may read and write any memory.
+    // The kernel clobbers rcx (return address) and r11 (flags), and nothing else; it may read and
+    // write any memory.
     long result;
     register std::uintptr_t r10 __asm__("r10") = d;
     register std::uintptr_t r8 __asm__("r8") = e;
@@ -58,10 +57,14 @@ extern Replacement replacement;
     register std::uintptr_t x3 __asm__("x3") = d;
     register std::uintptr_t x4 __asm__("x4") = e;
     register std::uintptr_t x5 __asm__("x5") = f;
-    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
+    __asm__ volatile("svc #0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory", "cc");
     return static_cast<long>(x0);
 #else
-    // libc's convention ends here: it is turned into ours, and the caller's errno is left as it was.
+    // libc's convention ends here: it is turned into ours, and the caller's errno is left as it
+    // was.
     const int saved = errno;
     const long result = ::syscall(number, a, b, c, d, e, f);
     const long answer = result == -1 ? -errno : result;
@@ -84,12 +87,13 @@ inline std::uintptr_t word(int value) noexcept {
     return static_cast<std::uintptr_t>(static_cast<std::intptr_t>(value));
 }
 template <class... Words>
-long invoke(long number, Words... words) noexcept {
+long invoke(Kernel* kernel, long number, Words... words) noexcept {
     static_assert(sizeof...(words) <= 6);
     const std::uintptr_t a[6] = {static_cast<std::uintptr_t>(words)...};
-    return call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return call(kernel, number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
-// Both pass a call's result on: a count of bytes that it filled, and 0 or more where it filled all `bytes`.
+// Both pass a call's result on: a count of bytes that it filled, and 0 or more where it filled all
+// `bytes`.
 inline long filled(void* at, long result) noexcept {
     if (result > 0) squall::detail::kernel_wrote(at, static_cast<std::size_t>(result));
     return result;
@@ -100,103 +104,139 @@ inline int filled_if_done(void* at, std::size_t bytes, long result) noexcept {
 }
 }  // namespace detail
 
-inline int io_uring_setup(std::uint32_t entries, abi::Params* params) noexcept {
-    return static_cast<int>(detail::invoke(nr_io_uring_setup, entries, detail::word(params)));
-}
-inline int io_uring_enter(int fd, std::uint32_t to_submit, std::uint32_t min_complete, std::uint32_t flags,
-                          const void* arg, std::size_t arg_bytes) noexcept {
+inline int io_uring_setup(Kernel* kernel, std::uint32_t entries, abi::Params* params) noexcept {
     return static_cast<int>(
-        call(nr_io_uring_enter, detail::word(fd), to_submit, min_complete, flags, detail::word(arg), arg_bytes));
+        detail::invoke(kernel, nr_io_uring_setup, entries, detail::word(params)));
 }
-// Tried again when a signal comes first, which is never the caller's concern here: kernels before 5.19 wait for the ring
-// to be quiet before they register anything, and give up at any signal. Bounded, should something answer EINTR for ever.
-inline int io_uring_register(int fd, std::uint32_t code, const void* arg, std::uint32_t count) noexcept {
+inline int io_uring_enter(Kernel* kernel, int fd, std::uint32_t to_submit,
+                          std::uint32_t min_complete, std::uint32_t flags, const void* arg,
+                          std::size_t arg_bytes) noexcept {
+    return static_cast<int>(call(kernel, nr_io_uring_enter, detail::word(fd), to_submit,
+                                 min_complete, flags, detail::word(arg), arg_bytes));
+}
+// Tried again when a signal comes first, which is never the caller's concern here: kernels before
+// 5.19 wait for the ring to be quiet before they register anything, and give up at any signal.
+// Bounded, should something answer EINTR for ever.
+inline int io_uring_register(Kernel* kernel, int fd, std::uint32_t code, const void* arg,
+                             std::uint32_t count) noexcept {
     int status = 0;
     for (int tries = 0; tries < 10'000; ++tries) {
-        status =
-            static_cast<int>(detail::invoke(nr_io_uring_register, detail::word(fd), code, detail::word(arg), count));
+        status = static_cast<int>(detail::invoke(kernel, nr_io_uring_register, detail::word(fd),
+                                                 code, detail::word(arg), count));
         if (status != -EINTR) break;
     }
     return status;
 }
 
 inline bool is_error(long result) noexcept { return result < 0 && result >= -4095; }
-// The address, or -errno: told apart by is_error(), since half of all addresses would be negative as a number.
-inline long mmap(std::size_t bytes, int protection, int flags, int fd, std::uint64_t offset) noexcept {
-    const long at =
-        detail::invoke(SYS_mmap, 0U, bytes, detail::word(protection), detail::word(flags), detail::word(fd), offset);
-    if (!is_error(at)) squall::detail::kernel_wrote(reinterpret_cast<void*>(static_cast<std::uintptr_t>(at)), bytes);
+// The address, or -errno: told apart by is_error(), since half of all addresses would be negative
+// as a number.
+inline long mmap(Kernel* kernel, std::size_t bytes, int protection, int flags, int fd,
+                 std::uint64_t offset) noexcept {
+    const long at = detail::invoke(kernel, SYS_mmap, 0U, bytes, detail::word(protection),
+                                   detail::word(flags), detail::word(fd), offset);
+    if (!is_error(at))
+        squall::detail::kernel_wrote(reinterpret_cast<void*>(static_cast<std::uintptr_t>(at)),
+                                     bytes);
     return at;
 }
-inline int munmap(void* at, std::size_t bytes) noexcept {
-    return static_cast<int>(detail::invoke(SYS_munmap, detail::word(at), bytes));
+inline int munmap(Kernel* kernel, void* at, std::size_t bytes) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_munmap, detail::word(at), bytes));
 }
 inline int madvise(void* at, std::size_t bytes, int advice) noexcept {
-    return static_cast<int>(detail::invoke(SYS_madvise, detail::word(at), bytes, detail::word(advice)));
+    return static_cast<int>(
+        detail::invoke(host, SYS_madvise, detail::word(at), bytes, detail::word(advice)));
 }
 
-inline int openat(const char* path, int flags, unsigned mode) noexcept {
+inline int openat(Kernel* kernel, const char* path, int flags, unsigned mode) noexcept {
+    constexpr int at_fdcwd = -100;
+    return static_cast<int>(detail::invoke(kernel, SYS_openat, detail::word(at_fdcwd),
+                                           detail::word(path), detail::word(flags), mode));
+}
+inline int mkdirat(Kernel* kernel, const char* path, unsigned mode) noexcept {
     constexpr int at_fdcwd = -100;
     return static_cast<int>(
-        detail::invoke(SYS_openat, detail::word(at_fdcwd), detail::word(path), detail::word(flags), mode));
+        detail::invoke(kernel, SYS_mkdirat, detail::word(at_fdcwd), detail::word(path), mode));
 }
-inline int mkdirat(const char* path, unsigned mode) noexcept {
-    constexpr int at_fdcwd = -100;
-    return static_cast<int>(detail::invoke(SYS_mkdirat, detail::word(at_fdcwd), detail::word(path), mode));
+inline int close(Kernel* kernel, int fd) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_close, detail::word(fd)));
 }
-inline int close(int fd) noexcept { return static_cast<int>(detail::invoke(SYS_close, detail::word(fd))); }
-inline long read(int fd, void* into, std::size_t bytes) noexcept {
-    return detail::filled(into, detail::invoke(SYS_read, detail::word(fd), detail::word(into), bytes));
+inline long read(Kernel* kernel, int fd, void* into, std::size_t bytes) noexcept {
+    return detail::filled(
+        into, detail::invoke(kernel, SYS_read, detail::word(fd), detail::word(into), bytes));
 }
 inline long writev(int fd, const abi::Iovec* parts, int count) noexcept {
-    return detail::invoke(SYS_writev, detail::word(fd), detail::word(parts), detail::word(count));
+    return detail::invoke(host, SYS_writev, detail::word(fd), detail::word(parts),
+                          detail::word(count));
 }
-inline long getdents64(int fd, void* into, std::size_t bytes) noexcept {
-    return detail::filled(into, detail::invoke(SYS_getdents64, detail::word(fd), detail::word(into), bytes));
+inline long getdents64(Kernel* kernel, int fd, void* into, std::size_t bytes) noexcept {
+    return detail::filled(
+        into, detail::invoke(kernel, SYS_getdents64, detail::word(fd), detail::word(into), bytes));
 }
-inline int statx(int fd, const char* path, int flags, unsigned mask, struct ::statx* out) noexcept {
+inline int statx(Kernel* kernel, int fd, const char* path, int flags, unsigned mask,
+                 struct ::statx* out) noexcept {
     return detail::filled_if_done(
         out, squall::detail::statx_bytes,
-        detail::invoke(SYS_statx, detail::word(fd), detail::word(path), detail::word(flags), mask, detail::word(out)));
+        detail::invoke(kernel, SYS_statx, detail::word(fd), detail::word(path), detail::word(flags),
+                       mask, detail::word(out)));
 }
 // For requests that answer with a T.
 template <class T>
-int ioctl(int fd, unsigned long request, T* out) noexcept {
-    return detail::filled_if_done(out, sizeof(*out),
-                                  detail::invoke(SYS_ioctl, detail::word(fd), request, detail::word(out)));
+int ioctl(Kernel* kernel, int fd, unsigned long request, T* out) noexcept {
+    return detail::filled_if_done(
+        out, sizeof(*out),
+        detail::invoke(kernel, SYS_ioctl, detail::word(fd), request, detail::word(out)));
 }
-inline int fcntl(int fd, int command, int arg = 0) noexcept {
-    return static_cast<int>(detail::invoke(SYS_fcntl, detail::word(fd), detail::word(command), detail::word(arg)));
+inline int fcntl(Kernel* kernel, int fd, int command, int arg = 0) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_fcntl, detail::word(fd),
+                                           detail::word(command), detail::word(arg)));
 }
-inline int pipe2(int (&fds)[2], int flags) noexcept {
-    return detail::filled_if_done(fds, sizeof(fds), detail::invoke(SYS_pipe2, detail::word(fds), detail::word(flags)));
+inline int pipe2(Kernel* kernel, int (&fds)[2], int flags) noexcept {
+    return detail::filled_if_done(
+        fds, sizeof(fds),
+        detail::invoke(kernel, SYS_pipe2, detail::word(fds), detail::word(flags)));
 }
-inline int ppoll(void* pollfds, unsigned count, const abi::Timespec* timeout) noexcept {
-    return static_cast<int>(detail::invoke(SYS_ppoll, detail::word(pollfds), count, detail::word(timeout), 0U, 0U));
+inline int ppoll(Kernel* kernel, void* pollfds, unsigned count,
+                 const abi::Timespec* timeout) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_ppoll, detail::word(pollfds), count,
+                                           detail::word(timeout), 0U, 0U));
 }
 inline int prlimit(int resource, std::uint64_t (&old)[2]) noexcept {
-    return detail::filled_if_done(old, sizeof(old),
-                                  detail::invoke(SYS_prlimit64, 0U, detail::word(resource), 0U, detail::word(old)));
+    return detail::filled_if_done(
+        old, sizeof(old),
+        detail::invoke(host, SYS_prlimit64, 0U, detail::word(resource), 0U, detail::word(old)));
 }
 template <class Data>
 int capget(void* header, Data& data) noexcept {
-    return detail::filled_if_done(&data, sizeof(data),
-                                  detail::invoke(SYS_capget, detail::word(header), detail::word(&data)));
+    return detail::filled_if_done(
+        &data, sizeof(data),
+        detail::invoke(host, SYS_capget, detail::word(header), detail::word(&data)));
 }
-inline int uname(void* names) noexcept { return static_cast<int>(detail::invoke(SYS_uname, detail::word(names))); }
-inline int getpid() noexcept { return static_cast<int>(detail::invoke(SYS_getpid)); }
+inline int uname(void* names) noexcept {
+    return static_cast<int>(detail::invoke(host, SYS_uname, detail::word(names)));
+}
+inline int getpid() noexcept { return static_cast<int>(detail::invoke(host, SYS_getpid)); }
 // Signal 0 asks whether the thread is there.
 inline int tgkill(int process, int thread, int signal) noexcept {
-    return static_cast<int>(
-        detail::invoke(SYS_tgkill, detail::word(process), detail::word(thread), detail::word(signal)));
+    return static_cast<int>(detail::invoke(host, SYS_tgkill, detail::word(process),
+                                           detail::word(thread), detail::word(signal)));
 }
 // Which signals this thread blocks, a bit for each; `before`: those that it blocked.
 inline int set_signal_mask(std::uint64_t blocked, std::uint64_t* before) noexcept {
     constexpr int sig_setmask = 2;
-    return detail::filled_if_done(before, before ? sizeof(*before) : 0,
-                                  detail::invoke(SYS_rt_sigprocmask, detail::word(sig_setmask), detail::word(&blocked),
-                                                 detail::word(before), sizeof(blocked)));
+    return detail::filled_if_done(
+        before, before ? sizeof(*before) : 0,
+        detail::invoke(host, SYS_rt_sigprocmask, detail::word(sig_setmask), detail::word(&blocked),
+                       detail::word(before), sizeof(blocked)));
 }
-inline int gettid() noexcept { return static_cast<int>(detail::invoke(SYS_gettid)); }
+// CLOCK_MONOTONIC; Linux's through the vDSO, and so without a system call.
+inline std::chrono::nanoseconds now(Kernel* kernel) noexcept {
+    if (!kernel) [[likely]]
+        return std::chrono::steady_clock::now().time_since_epoch();
+    abi::Timespec time{};
+    detail::invoke(kernel, SYS_clock_gettime, detail::word(CLOCK_MONOTONIC), detail::word(&time));
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+inline int gettid() noexcept { return static_cast<int>(detail::invoke(host, SYS_gettid)); }
 
 }  // namespace squall::sys

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// The part of the kernel's io_uring interface that squall uses, declared by hand so that squall compiles on a machine
-// whose kernel headers are older than the feature, and so that no kernel macro reaches a consumer. Names are the
-// kernel's with the IORING_ prefix dropped; the numbers are the kernel's promise to user space and never change.
-// Nothing here runs; tests/protocol/abi_test.cpp holds it against <linux/io_uring.h> wherever both have a name.
+// The part of the kernel's io_uring interface that squall uses, declared by hand so that squall
+// compiles on a machine whose kernel headers are older than the feature, and so that no kernel
+// macro reaches a consumer. Names are the kernel's with the IORING_ prefix dropped; the numbers are
+// the kernel's promise to user space and never change. Nothing here runs;
+// tests/protocol/abi_test.cpp holds it against <linux/io_uring.h> wherever both have a name.
 #pragma once
 
 #include <bit>
@@ -14,32 +15,37 @@
 
 namespace squall::abi {
 
-// One submission queue entry, struct io_uring_sqe (5.1). The kernel overlays many unions here; squall names the members
-// that its operations use. `addr3` and `pad2` belong to later operations and must be zero for all of squall's.
+// One submission queue entry, struct io_uring_sqe (5.1). The kernel overlays many unions here;
+// squall names the members that its operations use. `addr3` and `pad2` belong to later operations
+// and must be zero for all of squall's.
 struct Sqe {
     std::uint8_t opcode;
     std::uint8_t flags;  // IOSQE_*
     std::uint16_t ioprio;
     std::int32_t fd;
-    std::uint64_t off;   // file offset; statx: the result's address; renameat: the new path's address
+    std::uint64_t
+        off;  // file offset; statx: the result's address; renameat: the new path's address
     std::uint64_t addr;  // buffer or path
     std::uint32_t len;   // bytes; openat: mode; statx: mask; renameat: the new path's directory
     std::uint32_t op_flags;
     std::uint64_t user_data;
     std::uint16_t buf_index;  // which registered buffer, for *_fixed
     std::uint16_t personality;
-    std::uint32_t file_index;  // openat, close: a place in the file table, plus one; 0 for a descriptor (5.15)
+    std::uint32_t
+        file_index;  // openat, close: index in the file table, plus one; 0: a descriptor (5.15)
     std::uint64_t addr3;
     std::uint64_t pad2;
 };
 static_assert(sizeof(Sqe) == 64 && alignof(Sqe) == 8);
 static_assert(offsetof(Sqe, fd) == 4 && offsetof(Sqe, off) == 8 && offsetof(Sqe, addr) == 16);
-static_assert(offsetof(Sqe, len) == 24 && offsetof(Sqe, op_flags) == 28 && offsetof(Sqe, user_data) == 32);
-static_assert(offsetof(Sqe, buf_index) == 40 && offsetof(Sqe, file_index) == 44 && offsetof(Sqe, addr3) == 48);
+static_assert(offsetof(Sqe, len) == 24 && offsetof(Sqe, op_flags) == 28 &&
+              offsetof(Sqe, user_data) == 32);
+static_assert(offsetof(Sqe, buf_index) == 40 && offsetof(Sqe, file_index) == 44 &&
+              offsetof(Sqe, addr3) == 48);
 
-// The same 64 bytes as the eight words that squall writes: fewer stores than fields. The words are of a type of their own
-// so that a compiler knows that filling an SQE changes none of the ring's integers and pointers, and keeps those in
-// registers from one operation to the next.
+// The same 64 bytes as the eight words that squall writes: fewer stores than fields. The words are
+// of a type of their own so that a compiler knows that filling an SQE changes none of the ring's
+// integers and pointers, and keeps those in registers from one operation to the next.
 enum class Word : std::uint64_t {};
 struct SqeWords {
     Word op_fd;  // opcode, flags, ioprio, fd
@@ -55,7 +61,8 @@ static_assert(sizeof(SqeWords) == 64 && alignof(SqeWords) == 8);
 static_assert(offsetof(SqeWords, len_flags) == offsetof(Sqe, len) &&
               offsetof(SqeWords, buffer) == offsetof(Sqe, buf_index));
 
-// One completion queue entry, struct io_uring_cqe (5.1). Callers see the same bytes as squall::Completion.
+// One completion queue entry, struct io_uring_cqe (5.1). Callers see the same bytes as
+// squall::Completion.
 struct Cqe {
     std::uint64_t user_data;
     std::int32_t res;
@@ -76,13 +83,16 @@ static_assert(sizeof(SqRingOffsets) == 40 && sizeof(CqRingOffsets) == 40);
 
 // In and out of io_uring_setup(2), struct io_uring_params.
 struct Params {
-    std::uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd, resv[3];
+    std::uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd,
+        resv[3];
     SqRingOffsets sq_off;
     CqRingOffsets cq_off;
 };
-static_assert(sizeof(Params) == 120 && offsetof(Params, sq_off) == 40 && offsetof(Params, cq_off) == 80);
+static_assert(sizeof(Params) == 120 && offsetof(Params, sq_off) == 40 &&
+              offsetof(Params, cq_off) == 80);
 
-// struct __kernel_timespec, and the argument of an enter with a timeout, struct io_uring_getevents_arg (5.11).
+// struct __kernel_timespec, and the argument of an enter with a timeout, struct
+// io_uring_getevents_arg (5.11).
 struct Timespec {
     std::int64_t tv_sec;
     std::int64_t tv_nsec;
@@ -93,10 +103,11 @@ struct GeteventsArg {
     std::uint32_t min_wait_usec;  // 6.12; zero, and padding before that
     std::uint64_t ts;
 };
-static_assert(sizeof(Timespec) == 16 && sizeof(GeteventsArg) == 24 && offsetof(GeteventsArg, ts) == 16);
+static_assert(sizeof(Timespec) == 16 && sizeof(GeteventsArg) == 24 &&
+              offsetof(GeteventsArg, ts) == 16);
 
-// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18), and of REGISTER_FILES_UPDATE (5.5), where `data` is
-// the address of the descriptors.
+// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18), and of REGISTER_FILES_UPDATE
+// (5.5), where `data` is the address of the descriptors.
 struct RsrcUpdate {
     std::uint32_t offset;
     std::uint32_t resv;
@@ -116,7 +127,8 @@ struct SyncCancelReg {
 };
 static_assert(sizeof(SyncCancelReg) == 64 && offsetof(SyncCancelReg, timeout) == 16);
 
-// Argument of REGISTER_PROBE, struct io_uring_probe and io_uring_probe_op (5.6), with room for every opcode.
+// Argument of REGISTER_PROBE, struct io_uring_probe and io_uring_probe_op (5.6), with room for
+// every opcode.
 struct ProbeOp {
     std::uint8_t op;
     std::uint8_t resv;
@@ -158,19 +170,26 @@ enum class Op : std::uint8_t {
 inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // `fd` is a place in the file table (5.1)
 inline constexpr std::uint8_t sqe_async = 1U << 4;       // straight to a worker thread (5.6)
 
-// The words of an SQE out of its members, which lie as the target has them. Two 32-bit members side by side:
-constexpr Word word(std::uint64_t first, std::uint64_t second, std::endian target = std::endian::native) noexcept {
+// The words of an SQE out of its members, which lie as the target has them. Two 32-bit members side
+// by side:
+constexpr Word word(std::uint64_t first, std::uint64_t second,
+                    std::endian target = std::endian::native) noexcept {
     return Word{target == std::endian::little ? first | second << 32 : first << 32 | second};
 }
 constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd,
                           std::endian target = std::endian::native) noexcept {
     const std::uint64_t opcode = static_cast<std::uint8_t>(op);
     const std::uint64_t more = flags;
-    return word(target == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd, target);
+    return word(target == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd,
+                target);
 }
 constexpr Op op_of(Word op_fd, std::endian target = std::endian::native) noexcept {
     const auto value = static_cast<std::uint64_t>(op_fd);
     return Op{static_cast<std::uint8_t>(target == std::endian::little ? value : value >> 56)};
+}
+constexpr std::uint32_t fd_of(Word op_fd, std::endian target = std::endian::native) noexcept {
+    const auto value = static_cast<std::uint64_t>(op_fd);
+    return static_cast<std::uint32_t>(target == std::endian::little ? value >> 32 : value);
 }
 constexpr Word buffer_word(std::uint64_t buf_index, std::uint32_t file_index,
                            std::endian target = std::endian::native) noexcept {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// BufferArena: equal, block-aligned buffers in one mapping that is registered with the rings it is given to, so that
-// transfers to and from it are fixed (IORING_OP_READ_FIXED, WRITE_FIXED): the kernel pins the pages once and not at
-// every transfer. FixedBuffer is the lease on one of them. Which transfers are fixed is Io's business, by address
-// alone.
+// BufferArena: equal, block-aligned buffers in one mapping that is registered with the rings it is
+// given to, so that transfers to and from it are fixed (IORING_OP_READ_FIXED, WRITE_FIXED): the
+// kernel pins the pages once and not at every transfer. FixedBuffer is the lease on one of them.
+// Which transfers are fixed is Io's business, by address alone.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +24,9 @@ struct ArenaControl;
 SQUALL_API void release_buffer(ArenaControl* arena, std::byte* buffer) noexcept;
 }  // namespace detail
 
-// One buffer of an arena, leased; destroying it returns it. Its bytes hold whatever the last user left there.
-// A lease must not be destroyed while an operation on its memory is in flight (I7). It may outlive its arena.
+// One buffer of an arena, leased; destroying it returns it. Its bytes hold whatever the last user
+// left there. A lease must not be destroyed while an operation on its memory is in flight (I7). It
+// may outlive its arena.
 // Thread rule: a lease may be handed to another thread and be destroyed there.
 class FixedBuffer {
 public:
@@ -54,7 +55,8 @@ public:
     explicit operator bool() const noexcept { return data_ != nullptr; }
     // Returns the buffer to its arena now.
     void reset() noexcept {
-        if (arena_) detail::release_buffer(std::exchange(arena_, nullptr), std::exchange(data_, nullptr));
+        if (arena_)
+            detail::release_buffer(std::exchange(arena_, nullptr), std::exchange(data_, nullptr));
         size_ = 0;
     }
 
@@ -68,31 +70,38 @@ private:
     std::size_t size_ = 0;
 };
 
-// The memory is shared: it is unmapped when the arena, the last ring it was given to and the last lease are gone, in whatever
-// order and on whichever threads they go.
-// Thread rule: acquire() and destroying leases are safe from any threads at once, without a lock; creating, moving and
-// destroying the arena are not: nobody else may call it meanwhile.
-// After fork() the child has no arena: acquire() finds nothing there and the memory is not mapped (MADV_DONTFORK, I10).
+// The memory is shared: it is unmapped when the arena, the last ring it was given to and the last
+// lease are gone, in whatever order and on whichever threads they go.
+// Thread rule: acquire() and destroying leases are safe from any threads at once, without a lock;
+// creating, moving and destroying the arena are not: nobody else may call it meanwhile.
+// After fork() the child has no arena: acquire() finds nothing there and the memory is not mapped
+// (MADV_DONTFORK, I10).
 //
-// At exit() and dlclose() static and thread_local arenas, Ios and leases may be destroyed in any order. What to mind:
-//   Threads    exit() destroys what is static and what is the calling thread's. A thread that goes on may use its own Io and
-//              its leases until the process ends, but not call a static arena, nor use a static Io: end it first, or make
-//              an arena that is never destroyed: static BufferArena& arena = *new BufferArena(...).
-//   Ios        A static Io must have nothing in flight that another thread submitted which goes on: that aborts (see ~Io),
-//              but with Mode::plain.
-//   Leases     I7 holds: an Io that has a transfer in flight on a lease goes before it, and so is made after it.
+// At exit() and dlclose() static and thread_local arenas, Ios and leases may be destroyed in any
+// order. What to mind:
+//   Threads    exit() destroys what is static and what is the calling thread's. A thread that goes
+//              on may use its own Io and its leases until the process ends, but not call a static
+//              arena, nor use a static Io: end it first, or make an arena that is never destroyed:
+//              static BufferArena& arena = *new BufferArena(...).
+//   Ios        A static Io must have nothing in flight that another thread submitted which goes on:
+//              that aborts (see ~Io), but with Mode::plain.
+//   Leases     I7 holds: an Io that has a transfer in flight on a lease goes before it, and so is
+//              made after it.
 //   Handlers   A function given to atexit() may use what was made before it was registered.
-//   dlclose()  No thread may be in the library's code, and no Io or lease be left elsewhere whose squall is the library's:
-//              the code would go. What is thread_local there keeps the library loaded until its thread has ended (glibc).
+//   dlclose()  No thread may be in the library's code, and no Io or lease be left elsewhere whose
+//              squall is the library's: the code would go. What is thread_local there keeps the
+//              library loaded until its thread has ended (glibc).
 //   quick_exit(), _exit()  Nothing is destroyed, and the kernel ends what is in flight.
 class SQUALL_API BufferArena {
 public:
-    // Maps and touches count * buffer_size bytes, rounded up to whole pages: with Pages::automatic to at most twice as many,
-    // or to whole base pages. Errors, all without side effects:
+    // Maps and touches count * buffer_size bytes, rounded up to whole pages: with Pages::automatic
+    // to at most twice as many, or to whole base pages. Errors, all without side effects:
     //   EINVAL  an option is out of range; the message names the value and the rule.
-    //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the message says which, and how.
+    //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the
+    //           message says which, and how.
     //   EOPNOTSUPP  Pages::transparent where the kernel gave none.
-    // Rests on mmap(2) MAP_HUGETLB (2.6.32), madvise(2) MADV_HUGEPAGE, MADV_POPULATE_WRITE (5.14), MADV_COLLAPSE (6.1).
+    // Rests on mmap(2) MAP_HUGETLB (2.6.32), madvise(2) MADV_HUGEPAGE, MADV_POPULATE_WRITE (5.14),
+    // MADV_COLLAPSE (6.1).
     [[nodiscard]] static Result<BufferArena> create(const ArenaOptions& options = {});
 
     BufferArena(BufferArena&& other) noexcept : control_(std::exchange(other.control_, nullptr)) {}
@@ -105,8 +114,8 @@ public:
     }
     ~BufferArena() { destroy(); }
 
-    // A buffer that is free, in O(1) without a system call; empty when none is. The last one returned comes first: its
-    // lines are likeliest to be in cache.
+    // A buffer that is free, in O(1) without a system call; empty when none is. The last one
+    // returned comes first: its lines are likeliest to be in cache.
     [[nodiscard]] std::optional<FixedBuffer> acquire() noexcept;
 
     // Whether all of `bytes` lies in the arena. An empty span does when its address does.
@@ -114,11 +123,13 @@ public:
 
     [[nodiscard]] std::size_t buffer_size() const noexcept;  // bytes
     [[nodiscard]] std::size_t count() const noexcept;        // buffers, leased ones included
-    // The whole mapping that rings register, count() * buffer_size() bytes and what rounding to whole pages added.
+    // The whole mapping that rings register, count() * buffer_size() bytes and what rounding to
+    // whole pages added.
     [[nodiscard]] std::span<std::byte> memory() const noexcept;
     // What the memory is made of, as found after it was touched: never Pages::automatic.
     [[nodiscard]] Pages pages() const noexcept;
-    // Bytes per page of that kind; hugetlb and transparent pages are one segment each to the kernel (from 6.12 on).
+    // Bytes per page of that kind; hugetlb and transparent pages are one segment each to the kernel
+    // (from 6.12 on).
     [[nodiscard]] std::size_t page_size() const noexcept;
 
 private:

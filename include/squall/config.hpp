@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What every other header needs first: the language check, the export macro, and the assertion that stays on in every
-// build. It holds no type and no function that a user of squall calls.
+// What every other header needs first: the language check, the export macro, and the assertion that
+// stays on in every build. It holds no type and no function that a user of squall calls.
 #pragma once
 
 #if !defined(__linux__)
@@ -18,15 +18,16 @@
 #define SQUALL_API __attribute__((visibility("default")))
 
 namespace squall::detail {
-// Aborts, with one line that names the place, the expression and the broken rule with its operands: see on_abort() in
-// error.hpp.
-[[noreturn]] SQUALL_API void assertion_failed(const char* file, int line, const char* expression, const char* rule, ...)
+// Aborts, with one line that names the place, the expression and the broken rule with its operands:
+// see on_abort() in error.hpp.
+[[noreturn]] SQUALL_API void assertion_failed(const char* file, int line, const char* expression,
+                                              const char* rule, ...)
     __attribute__((format(printf, 4, 5), cold));
 }  // namespace squall::detail
 
-// For bugs only, the caller's or squall's own; what the world can do is returned as an Error. It does not use
-// <cassert>: whether a storage engine notices that its buffers are in danger must not depend on a parent project's
-// NDEBUG.
+// For bugs only, the caller's or squall's own; what the world can do is returned as an Error. It
+// does not use <cassert>: whether a storage engine notices that its buffers are in danger must not
+// depend on a parent project's NDEBUG.
 #define SQUALL_ASSERT(expression, ...)                                                        \
     do {                                                                                      \
         if (!(expression)) [[unlikely]]                                                       \

@@ -1,44 +1,56 @@
 // SPDX-License-Identifier: MIT
 //
-// Io: file operations on one io_uring. An operation is queued with a token of the caller's choice, poll() or park()
-// sends what is queued and returns what has completed, and a Completion carries the token and the kernel's result,
-// untouched.
+// Io: file operations on one io_uring. An operation is queued with a token of the caller's choice,
+// poll() or park() sends what is queued and returns what has completed, and a Completion carries
+// the token and the kernel's result, untouched.
 //
-// squall's own words, defined here once. Token: the caller's 64-bit name for an operation, user_data to the kernel; any
-// value, no value reserved. poll(): submit and reap, waiting for no completion (not IORING_OP_POLL_ADD). park(): the same,
-// but wait for a completion. In flight: queued or in the kernel, and not yet handed out. Arena, fixed buffer: arena.hpp.
+// squall's own words, defined here once. Token: the caller's 64-bit name for an operation,
+// user_data to the kernel; any value, no value reserved. poll(): submit and reap, waiting for no
+// completion (not IORING_OP_POLL_ADD). park(): the same, but wait for a completion. In flight:
+// queued or in the kernel, and not yet handed out. Arena, fixed buffer: arena.hpp.
 //
 // What every operation promises, so that it is not said eleven times:
-//   Result    true: queued, exactly one completion with this token will be handed out. false: no room, nothing was
-//             taken; poll() and try again (with Mode::sqpoll also when nothing is in flight: the kernel thread may
-//             complete an operation a moment before it gives the SQ slot back). There is no third outcome: a bad
-//             argument is for the kernel to refuse, and its -errno is the completion's `res`.
-//   Lifetime  buffers and statx results stay valid and untouched until the completion is handed out, withdraw() has given
-//             the operation back, or ~Io has returned (I7). Paths are copied: change or free them as soon as the call returns (I6).
+//   Result    true: queued, exactly one completion with this token will be handed out. false: no
+//             room, nothing was taken; poll() and try again (with Mode::sqpoll also when nothing is
+//             in flight: the kernel thread may complete an operation a moment before it gives the
+//             SQ slot back). There is no third outcome: a bad argument is for the kernel to refuse,
+//             and its -errno is the completion's `res`.
+//   Lifetime  buffers and statx results stay valid and untouched until the completion is handed
+//             out, withdraw() has given the operation back, or ~Io has returned (I7). Paths are
+//             copied: change or free them as soon as the call returns (I6).
 //   Cost      no system call, no allocation, no lock (I4, I5).
-//   errno     the variable is neither read nor changed, here or by anything else of squall's: an error is what is returned.
-//   Threads   one thread at a time, and from the first poll() or park() with something queued always that one (I8), unless
-//             the ring is Mode::plain. An operation queued on another thread is taken, and the owner's next poll() or park()
-//             submits it: IoOptions::checks refuses it at the call, and costs a comparison for each operation. When the
-//             thread that submitted an operation ends, the operation ends with it: -ECANCELED, or -EFAULT for a buffered read.
-//   Fork      in a child of fork() every call returns false and poll() says why (I10); the child may destroy its copy,
-//             whose descriptor stays open there until exec or exit.
+//   errno     the variable is neither read nor changed, here or by anything else of squall's: an
+//             error is what is returned.
+//   Threads   one thread at a time, and from the first poll() or park() with something queued
+//             always that one (I8), unless the ring is Mode::plain. An operation queued on another
+//             thread is taken, and the owner's next poll() or park() submits it: IoOptions::checks
+//             refuses it at the call, and costs a comparison for each operation. When the thread
+//             that submitted an operation ends, the operation ends with it: -ECANCELED, or -EFAULT
+//             for a buffered read.
+//   Fork      in a child of fork() every call returns false and poll() says why (I10); the child
+//             may destroy its copy, whose descriptor stays open there until exec or exit.
 //   How       the last parameter of each; {} is the kernel's usual way.
 //
-// What blocks. poll() and park() submit, and Linux does in that call whatever it can do without waiting for the device
-// ("in place"); what it cannot it gives to a kernel worker thread (io-wq, "by a worker"), at some 5 us of CPU. In place means:
-// before poll() returns, and that may take long. Measured on 6.18: 64 MiB of cached read, 12 ms; the close of the last
-// descriptor of an unlinked file of 1 GiB, 0.2 s to 2 s; an O_DIRECT transfer for which the disk's queue has no request tag
-// left, until it has one. How{.async = true} gives it to a worker at once: the same two calls then return within 0.05 ms. With
-// Mode::sqpoll the poller does it, and every poll() returns in microseconds; the operations behind it wait instead.
-//   in place      nop; open of a path that is cached (5.12), without create or truncate; read from the page cache; O_DIRECT
-//                 read, and write over blocks that are allocated (btrfs: without copy-on-write); cached write on xfs (6.0) and,
-//                 without copy-on-write, btrfs (6.1); close (not on NFS and FUSE)
-//   by a worker   statx, rename, unlink, fsync, fdatasync, always; open with create, create_new or truncate, or of a path that
-//                 is not cached; write that makes the file longer with O_DIRECT; cached write on ext4; all of it on a file
-//                 system that cannot do without blocking, such as tmpfs
-// One at a time, what a worker does costs 1.5 to 10 times its system call: `bench/run --operations` measures it.
-// Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page is io_uring_enter(2).
+// What blocks. poll() and park() submit, and Linux does in that call whatever it can do without
+// waiting for the device ("in place"); what it cannot it gives to a kernel worker thread (io-wq,
+// "by a worker"), at some 5 us of CPU. In place means: before poll() returns, and that may take
+// long. Measured on 6.18: 64 MiB of cached read, 12 ms; the close of the last descriptor of an
+// unlinked file of 1 GiB, 0.2 s to 2 s; an O_DIRECT transfer for which the disk's queue has no
+// request tag left, until it has one. How{.async = true} gives it to a worker at once: the same two
+// calls then return within 0.05 ms. With Mode::sqpoll the poller does it, and every poll() returns
+// in microseconds; the operations behind it wait instead.
+//   in place      nop; open of a path that is cached (5.12), without create or truncate; read from
+//                 the page cache; O_DIRECT read, and write over blocks that are allocated (btrfs:
+//                 without copy-on-write); cached write on xfs (6.0) and, without copy-on-write,
+//                 btrfs (6.1); close (not on NFS and FUSE)
+//   by a worker   statx, rename, unlink, fsync, fdatasync, always; open with create, create_new or
+//                 truncate, or of a path that is not cached; write that makes the file longer with
+//                 O_DIRECT; cached write on ext4; all of it on a file system that cannot do without
+//                 blocking, such as tmpfs
+// One at a time, what a worker does costs 1.5 to 10 times its system call: `bench/run --operations`
+// measures it.
+// Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page
+// is io_uring_enter(2).
 #pragma once
 
 #include <sys/stat.h>  // struct ::statx, which the caller provides and reads
@@ -55,338 +67,367 @@
 #include "squall/abi.hpp"
 #include "squall/arena.hpp"
 #include "squall/completion.hpp"
+#include "squall/completions.hpp"
 #include "squall/config.hpp"
 #include "squall/error.hpp"
+#include "squall/file.hpp"
+#include "squall/front.hpp"
 #include "squall/options.hpp"
-#include "squall/ring.hpp"
+#include "squall/sqe.hpp"
 
 namespace squall {
 
-class SQUALL_API Io {
-public:
-    // Makes a ring, with the best set-up that the kernel has (features() tells which), and registers the arena if there
-    // is one. May be called on a thread other than the one that will submit (I8). Errors, all without side effects:
-    //   EINVAL  an option is out of range, or the kernel is too old; the message names the value and the rule.
-    //   EPERM   io_uring is switched off (the sysctl kernel.io_uring_disabled) or refused by a seccomp filter, as most
-    //           container runtimes install; the message says which, and what the operator can do.
-    //   ENOSYS  the kernel is built without io_uring, or a filter pretends so.
-    //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena or the ring, or memory is short; the message gives need, limit and
-    //           remedy. What counts is below.
-    //   EMFILE, ENFILE  no file descriptor is free; a ring needs three while it is made, and keeps two; with polling five, four.
-    //           Those that it keeps are 3 or more: where 0 to 2 are closed, they stay free for what the program puts there.
-    //   EOPNOTSUPP  the kernel lacks an operation or a feature that squall cannot do without; the message names it.
-    //   other   what a seccomp filter or a sandbox answers in the kernel's place; the message says which call it was.
-    // Locked memory: an arena counts against RLIMIT_MEMLOCK, and on some kernels (6.18) so does a ring's own memory, unless
-    // the process has CAP_IPC_LOCK. That is 64 * SQ entries and 320 + 16 * CQ entries bytes, each rounded up to pages: 28
-    // KiB for the default sizes. With polling there is a second ring of as many SQ as CQ entries, and 20 * CQ entries in
-    // place of 16. A ring counts until the kernel has freed it, some time after ~Io: 20 ms usually, seconds on a busy
-    // machine. So where ENOMEM may come of that, since this process has closed a ring in the last five seconds and would
-    // fit under its limit, create() blocks and tries again, for five seconds at most for a ring and five for its arena (with
-    // polling, for each of the two). Programs that need an Io for a short while do better to keep some and hand them round
-    // (Mode::plain).
-    // Rests on io_uring_setup(2) and io_uring_register(2); kernel 5.11, or 5.10 with the stable series' io_uring.
-    [[nodiscard]] static Result<Io> create(const IoOptions& options = {});
-
-    // Not while a Completions of it is alive. A moved-from Io may only be destroyed or assigned to.
-    Io(Io&& other) noexcept;
-    Io& operator=(Io&& other) noexcept;
-    // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be cancelled is cancelled
-    // (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes, and with Mode::sqpoll 6.1 may have to, too),
-    // and it returns when the kernel has finished with the rest and writes to no memory of the caller's any more. Their
-    // completions are not delivered, so reap an open() first, or its descriptor is lost. Files in slots are closed. It
-    // may block for as long as a transfer that cannot be cancelled takes and, where the ring is closed to cancel, for as
-    // long as a forked child holds the ring's descriptor.
-    // Destroy it on the thread that submitted, or after that thread has ended: then, with a read or statx that may be in
-    // flight, it waits until the kernel has freed the ring, some 20 to 40 ms. While that thread lives, another thread cannot give
-    // the ring's memory and the arena's pinned pages back before it ends, and aborts with a message if operations are in
-    // flight, since only their submitter can reap them.
-    // exit() and dlclose() may destroy static and thread_local Ios, before or after their arena: arena.hpp says what to mind.
-    // The rule about threads holds there too, for a static Io whose submitter goes on.
-    ~Io();
-
-    // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd, close-on-exec, the caller's
-    // to close. A path of 4096 bytes or more completes with -ENAMETOOLONG, a null one with -EFAULT, and truncate
-    // without write or append with -EINVAL.
-    bool open(const char* path, const OpenOptions& options, Token token, How how = {}) noexcept {
-        return begin(about(abi::Op::openat, working_directory, how), token) &&
-               finish_open(path, options, 0, close_on_exec);
-    }
-
-    // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into` lies in the arena and
-    // within one of its 1 GiB regions; pread(2)). res: bytes, fewer at the end of the file, 0 beyond it; never more
-    // than 0x7ffff000. A short read is delivered as it is. Offset 2^64 - 1 means the file's position, as the kernel has
-    // it. O_DIRECT needs address, offset and size aligned as direct_io_alignment() says, else -EINVAL, which
-    // transfer_error() explains. Two results are no failure of the file's, and nothing was done: queue it again.
-    //   -ECANCELED  the kernel could make no thread to run it (signals came too fast, RLIMIT_NPROC or the cgroup's pids.max
-    //           is reached), or the thread that submitted it has ended.
-    //   -EAGAIN the file is open with O_NONBLOCK and has nothing now, or the kernel or the device is short of memory or
-    //           requests: after some other completion, or a while.
-    bool read(int fd, std::span<std::byte> into, std::uint64_t offset, Token token, How how = {}) noexcept {
-        return transfer(abi::Op::read, abi::Op::read_fixed, fd, into.data(), into.size(), offset, token, how);
-    }
-
-    // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2)); otherwise as read(), -ECANCELED
-    // and -EAGAIN (of O_NONBLOCK: no room now) included. res: bytes, fewer when the disk fills up or a limit is met: write
-    // the rest, do not count on an fsync that was queued behind. Operations in flight together run in any order: wait for a
-    // write's completion before its fsync().
-    bool write(int fd, std::span<const std::byte> from, std::uint64_t offset, Token token, How how = {}) noexcept {
-        return transfer(abi::Op::write, abi::Op::write_fixed, fd, from.data(), from.size(), offset, token, how);
-    }
-
-    // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). res: 0. After an error the pages
-    // that failed may be marked clean and lost: do not retry, treat what was written since the last success as lost.
-    bool fsync(int fd, Token token, How how = {}) noexcept { return sync(fd, 0, token, how); }
-    // The same without the metadata that is not needed to read the data back (FSYNC with DATASYNC; fdatasync(2)).
-    bool fdatasync(int fd, Token token, How how = {}) noexcept { return sync(fd, abi::fsync_datasync, token, how); }
-
-    // Fills `out` (STATX, 5.6; statx(2)). res: 0. `mask` is the STATX_* that are wanted; the default is the basic ones
-    // and the time of birth, and `out.stx_mask` says what was found. The path's last symbolic link is followed.
-    bool statx(int fd, struct ::statx& out, Token token, unsigned mask = statx_default, How how = {}) noexcept {
-        return begin(about(abi::Op::statx, fd, how), token) && finish_statx(out, mask);
-    }
-    bool statx(const char* path, struct ::statx& out, Token token, unsigned mask = statx_default,
-               How how = {}) noexcept {
-        return begin(about(abi::Op::statx, working_directory, how), token) && finish_statx(path, out, mask);
-    }
-    static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
-
-    // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). res: 0. Durable only after
-    // an fsync of the directory: open it with read and fsync that.
-    bool rename(const char* from, const char* to, Token token, How how = {}) noexcept {
-        return begin(about(abi::Op::renameat, working_directory, how), token) && finish_rename(from, to);
-    }
-
-    // Removes a name (UNLINKAT, 5.11; unlink(2)). res: 0. Not for directories (-EISDIR). Durable as rename().
-    bool unlink(const char* path, Token token, How how = {}) noexcept {
-        return begin(about(abi::Op::unlinkat, working_directory, how), token) && finish_unlink(path);
-    }
-
-    // Closes a file descriptor (CLOSE, 5.6; close(2)). res: 0. Operations in flight on it go on and complete; the
-    // number may be reused as soon as this is submitted.
-    bool close(int fd, Token token, How how = {}) noexcept { return queue(about(abi::Op::close, fd, how), {}, token); }
-
-    // The same on a registered file (IoOptions::file_slots): the kernel need not look it up nor hold it for each operation
-    // (IOSQE_FIXED_FILE, 5.1). A slot that is empty, or not in the table, completes with -EBADF. There is no statx() of a
-    // slot, which the kernel refuses: keep the descriptor, or use the path.
-    bool read(FileSlot slot, std::span<std::byte> into, std::uint64_t offset, Token token, How how = {}) noexcept {
-        return transfer(abi::Op::read, abi::Op::read_fixed, slot, into.data(), into.size(), offset, token, how);
-    }
-    bool write(FileSlot slot, std::span<const std::byte> from, std::uint64_t offset, Token token,
-               How how = {}) noexcept {
-        return transfer(abi::Op::write, abi::Op::write_fixed, slot, from.data(), from.size(), offset, token, how);
-    }
-    bool fsync(FileSlot slot, Token token, How how = {}) noexcept { return sync(slot, 0, token, how); }
-    bool fdatasync(FileSlot slot, Token token, How how = {}) noexcept {
-        return sync(slot, abi::fsync_datasync, token, how);
-    }
-
-    // Opens a file straight into a slot, without a descriptor (OPENAT with file_index, 5.15). res: 0. A file that was in the
-    // slot is closed once it is replaced, as close() below does. No slot of the table: -EINVAL.
-    bool open(const char* path, const OpenOptions& options, FileSlot slot, Token token, How how = {}) noexcept {
-        return ring_->may_change(slot) && begin(about(abi::Op::openat, working_directory, how), token) &&
-               finish_open(path, options, slot.place() + 1, 0);
-    }
-
-    // Empties a slot (CLOSE with file_index, 5.15). res: 0, and -EBADF when it is empty. Operations on the slot that were
-    // queued before go on and complete: the file is closed when the last of them has, by an error too late to be reported.
-    // Those queued later complete with -EBADF, until the slot is filled again. (Queued in one batch with it, too: the kernel
-    // takes operations in the order in which they were queued.)
-    bool close(FileSlot slot, Token token, How how = {}) noexcept {
-        return ring_->may_change(slot) && queue(about(abi::Op::close, 0, how), {.file_index = slot.place() + 1}, token);
-    }
-
-    // Puts a file that is open as `fd` into a slot, in place of what was there, or empties it (fd -1). The table holds the
-    // file on its own: `fd` may be closed. Not queued but done at once, by one system call (IORING_REGISTER_FILES_UPDATE,
-    // 5.5); operations that are in flight on the slot go on with the file that they began with, those that are queued and
-    // were not submitted by a poll() or park() yet go to the new one. Thread rule: as the operations. Errors:
-    //   EBADF   `fd` is not open, or is a ring; the slot is then empty.
-    //   EINVAL  the table has no such slot; the message names both.
-    //   EEXIST, ESTALE  as Completions::error().
-    [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
-
-    // Does nothing (NOP, 5.1). res: 0. For measuring, and for going round a loop once more.
-    bool nop(Token token, How how = {}) noexcept { return queue(about(abi::Op::nop, -1, how), {}, token); }
-
-    // Takes back the operation that was queued last and that the kernel was not given yet, and returns its token: it will not
-    // be done, no completion comes for it, and its buffer is the caller's again. Empty: there is none, all that is still in
-    // flight is the kernel's. For a function whose buffers are about to go while poll() or park() fails:
-    //     while (const auto token = io.withdraw()) forget(*token);
-    // What is taken back is no longer counted as submitted (I1). Given to the kernel: what an enter consumed, and with
-    // Mode::sqpoll all that a poll() or park() showed to the thread, even one that then failed to wake it; nothing takes that
-    // back but ~Io. With polling the order is that of each ring alone. No system call. Thread rule: as the operations; on a
-    // thread that is not the ring's, and in a child of fork(), it is empty.
-    [[nodiscard]] std::optional<Token> withdraw() noexcept { return ring_->withdraw(); }
-
-    // Submits what is queued and returns what has completed; waits for no completion, but for what submitting takes ("What
-    // blocks", above). One io_uring_enter(2) when something is queued or the kernel has flagged work to be run, and one more
-    // for each further 20 completions where it brings as many at a time (6.13, Mode::deferred); no system call otherwise
-    // (I5); with Mode::sqpoll only to wake the thread. Where the kernel took fewer than were queued (short of memory), the rest stays queued for the next
-    // call (I9).
-    [[nodiscard]] Completions poll() noexcept { return ring_->poll(); }
-
-    // The same, but blocks until there are at least `at_least` completions, or all that are in flight when those are fewer:
-    // waiting for several at once spares wake-ups. A signal does not end it (I9). With nothing queued and nothing in flight
-    // there is nothing to wait for, and it returns empty at once. 0: as poll().
-    [[nodiscard]] Completions park(std::size_t at_least = 1) noexcept { return ring_->park(at_least, nullptr); }
-    // The same, but for no longer than `timeout`, which it waits out when nothing is in flight; 0 or less: as poll().
-    // Empty, or fewer, when the time ran out. (IORING_ENTER_EXT_ARG, 5.11; CLOCK_MONOTONIC.)
-    [[nodiscard]] Completions park(std::chrono::nanoseconds timeout, std::size_t at_least = 1) noexcept {
-        return ring_->park(at_least, &timeout);
-    }
-
-    // Operations queued or in the kernel whose completion was not handed out yet; at most features().cq_entries (I2).
-    [[nodiscard]] unsigned in_flight() const noexcept { return static_cast<unsigned>(ring_->in_flight()); }
-    // Valid, and kept up to date, until the Io is destroyed; moving the Io does not move them.
-    [[nodiscard]] const Features& features() const noexcept { return ring_->features(); }
-    [[nodiscard]] const Counters& counters() const noexcept { return ring_->counters(); }
-
-    // The calls below are not the ring's: they run at once, block, may allocate, and return their result. They are here
-    // because a storage engine needs them at start-up, and because a simulated disk must answer them too. Any thread.
-
-    // Names in a directory without "." and "..", in byte order (getdents64(2)). Errors: those of open(2) with
-    // O_DIRECTORY.
-    [[nodiscard]] Result<std::vector<std::string>> list_dir(const char* path) const;
-    // Makes a directory and those above it that are missing, mode 0777 less the umask (mkdir(2)); success when it is
-    // there already. Errors: those of mkdir(2), ENOTDIR when a file is in the way; what was made before the error
-    // stays. Not durable: fsync the directory that the topmost new one was made in.
-    [[nodiscard]] Result<void> create_dir_all(const char* path) const;
-    // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
-    [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
-    // Bytes per block that `fd` is best written in: a block device's physical block (BLKPBSZGET), a file's st_blksize.
-    // Errors: EBADF, and those of statx(2).
-    [[nodiscard]] Result<std::uint32_t> block_size(int fd) const;
-    // Bytes in `fd`: a regular file's st_size (statx(2)), a block device's capacity (BLKGETSIZE64). Extending writes that
-    // have completed are in it, those in flight may be. A tenth of the CPU time of statx() above, which Linux hands to a
-    // thread of its own. Errors: EBADF; those of statx(2) and, of a block device, of ioctl(2); EINVAL when it is neither (a
-    // directory, a pipe), so that there is no size: the message says what it is.
-    [[nodiscard]] Result<std::uint64_t> file_size(int fd) const;
-
-private:
-    explicit Io(detail::Ring* ring) noexcept;
-
-    // The first word of an SQE: what is done, and to which file.
-    static abi::Word about(abi::Op op, int fd, How how) noexcept {
-        return abi::op_fd_word(op, flags_of(how), static_cast<std::uint32_t>(fd));
-    }
-    static abi::Word about(abi::Op op, FileSlot slot, How how) noexcept {
-        return abi::op_fd_word(op, flags_of(how) | abi::sqe_fixed_file, slot.place());
-    }
-    static std::uint8_t flags_of(How how) noexcept { return how.async ? abi::sqe_async : 0; }
-    // The others, by the names in abi::Sqe.
-    struct Operands {
-        std::uint64_t off = 0;
-        std::uint64_t addr = 0;
-        std::uint32_t len = 0;
-        std::uint32_t op_flags = 0;
-        std::uint16_t buf_index = 0;
-        std::uint32_t file_index = 0;
-    };
-
-    // Begins to fill an SQE for an operation whose operands are yet to be made, as a path's copy is; submit it with finish().
-    bool begin(abi::Word op_fd, Token token) noexcept {
-        detail::Ring& ring = *ring_;
-        if (!ring.has_room(op_fd)) [[unlikely]]
-            return false;
-        ring.slot().op_fd = op_fd;
-        ring.slot().user_data = abi::Word{token};
-        return true;
-    }
-    bool finish(const Operands& operands) noexcept {
-        detail::Ring& ring = *ring_;
-        fill(ring.slot(), operands);
-        ring.push();
-        return true;
-    }
-    // Queues one operation, by one look at where its slot is: begin() and finish() take an instruction more.
-    bool queue(abi::Word op_fd, const Operands& operands, Token token) noexcept {
-        detail::Ring& ring = *ring_;
-        if (!ring.has_room(op_fd)) [[unlikely]]
-            return false;
-        fill(ring.slot(), op_fd, operands, token);
-        ring.push();
-        return true;
-    }
-    // Every word of the SQE that any of squall's operations sets is written, once; the last two are zero since the kernel
-    // mapped them.
-    static void fill(abi::SqeWords& sqe, abi::Word op_fd, const Operands& operands, Token token) noexcept {
-        sqe.op_fd = op_fd;
-        sqe.user_data = abi::Word{token};
-        fill(sqe, operands);
-    }
-    static void fill(abi::SqeWords& sqe, const Operands& operands) noexcept {
-        sqe.off = abi::Word{operands.off};
-        sqe.addr = abi::Word{operands.addr};
-        sqe.len_flags = abi::word(operands.len, operands.op_flags);
-        sqe.buffer = abi::buffer_word(operands.buf_index, operands.file_index);
-    }
-
-    template <class File>
-    bool transfer(abi::Op op, abi::Op fixed_op, File file, const void* data, std::size_t size, std::uint64_t offset,
-                  Token token, How how) noexcept {
-        detail::Ring& ring = *ring_;
-        if (!ring.has_room(about(op, file, how))) [[unlikely]]
-            return false;
-        const auto address = reinterpret_cast<std::uintptr_t>(data);
-        if (ring.is_fixed(address, size)) {
-            fill(ring.slot(), about(fixed_op, file, how),
-                 {.off = offset,
-                  .addr = address,
-                  .len = static_cast<std::uint32_t>(size),
-                  .buf_index = ring.region_of(address)},
-                 token);
-            ++ring.counters().fixed;
-        } else {
-            // The kernel moves at most this much and reports a short transfer; the SQE's 32 bits must not wrap before.
-            const std::size_t length = size < transfer_max ? size : transfer_max;
-            fill(ring.slot(), about(op, file, how),
-                 {.off = offset, .addr = address, .len = static_cast<std::uint32_t>(length)}, token);
-            ++ring.counters().unregistered;
-        }
-        ring.push();
-        return true;
-    }
-    static constexpr std::size_t transfer_max = 0x7ffff000;  // MAX_RW_COUNT: INT_MAX rounded down to a page
-
-    template <class File>
-    bool sync(File file, std::uint32_t flags, Token token, How how) noexcept {
-        return queue(about(abi::Op::fsync, file, how), {.op_flags = flags}, token);
-    }
-    // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for a descriptor.
-    bool finish_open(const char* path, const OpenOptions& options, std::uint32_t file_index, int more_flags) noexcept;
-    bool finish_statx(struct ::statx& out, unsigned mask) noexcept;
-    bool finish_statx(const char* path, struct ::statx& out, unsigned mask) noexcept;
-    bool finish_rename(const char* from, const char* to) noexcept;
-    bool finish_unlink(const char* path) noexcept;
-    static constexpr int working_directory = -100;  // AT_FDCWD
-    // O_CLOEXEC. A slot is no descriptor, so there is nothing for an exec to close: the kernel refuses it there.
-    static constexpr int close_on_exec = 0x80000;
-    void destroy() noexcept;
-
-    detail::Ring* ring_ = nullptr;
-};
-
-// What O_DIRECT asks of a transfer: the address a multiple of `memory`, offset and size multiples of `offset`. Bytes.
+// What O_DIRECT asks of a transfer: the address a multiple of `memory`, offset and size multiples
+// of `offset`. Bytes.
 struct DirectIoAlignment {
     // Where it was learnt, best first.
     enum class Source : std::uint8_t {
         statx,         // STATX_DIOALIGN (6.1): the file system's own word
         block_device,  // BLKSSZGET: the device's logical block, for both
-        fallback,      // nobody said: 4096 for both, which suits every common device and file system
+        fallback,  // nobody said: 4096 for both, which suits every common device and file system
     };
     std::uint32_t memory;
     std::uint32_t offset;
     Source source;
 };
 
-// Asks for the file open as `fd`, opened with O_DIRECT or not. Any thread; blocks as a stat does. Errors: EBADF; those
-// of statx(2); EOPNOTSUPP when the file system says that it does no direct I/O on this file.
+class SQUALL_API Io {
+public:
+    // Makes a ring, with the best set-up that the kernel has (features() tells which), and
+    // registers the arena if there is one. May be called on a thread other than the one that will
+    // submit (I8). Errors, all without side effects:
+    //   EINVAL  an option is out of range, or the kernel is too old; the message names the value
+    //           and the rule.
+    //   EPERM   io_uring is switched off (the sysctl kernel.io_uring_disabled) or refused by a
+    //           seccomp filter, as most container runtimes install; the message says which, and
+    //           what the operator can do.
+    //   ENOSYS  the kernel is built without io_uring, or a filter pretends so.
+    //   ENOMEM  RLIMIT_MEMLOCK is too small for the arena or the ring, or memory is short; the
+    //           message gives need, limit and remedy. What counts is below.
+    //   EMFILE, ENFILE  no file descriptor is free; a ring needs three while it is made, and keeps
+    //           two; with polling five, four. Those that it keeps are 3 or more: where 0 to 2 are
+    //           closed, they stay free for what the program puts there.
+    //   EOPNOTSUPP  the kernel lacks an operation or a feature that squall cannot do without; the
+    //               message names it.
+    //   other   what a seccomp filter or a sandbox answers in the kernel's place; the message says
+    //           which call it was.
+    // Locked memory: an arena counts against RLIMIT_MEMLOCK, and on some kernels (6.18) so does a
+    // ring's own memory, unless the process has CAP_IPC_LOCK. That is 64 * SQ entries and 320 + 16
+    // * CQ entries bytes, each rounded up to pages: 28 KiB for the default sizes. With polling
+    // there is a second ring of as many SQ as CQ entries, and 20 * CQ entries in place of 16. A
+    // ring counts until the kernel has freed it, some time after ~Io: 20 ms usually, seconds on a
+    // busy machine. So where ENOMEM may come of that, since this process has closed a ring in the
+    // last five seconds and would fit under its limit, create() blocks and tries again, for five
+    // seconds at most for a ring and five for its arena (with polling, for each of the two).
+    // Programs that need an Io for a short while do better to keep some and hand them round
+    // (Mode::plain).
+    // Rests on io_uring_setup(2) and io_uring_register(2); kernel 5.11, or 5.10 with the stable
+    // series' io_uring.
+    [[nodiscard]] static Result<Io> create(const IoOptions& options = {});
+
+    // Not while a Completions of it is alive. A moved-from Io may only be destroyed or assigned to.
+    Io(Io&& other) noexcept;
+    Io& operator=(Io&& other) noexcept;
+    // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be
+    // cancelled is cancelled (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes,
+    // and with Mode::sqpoll 6.1 may have to, too), and it returns when the kernel has finished with
+    // the rest and writes to no memory of the caller's any more. Their completions are not
+    // delivered, so reap an open() first, or its descriptor is lost. Files in slots are closed. It
+    // may block for as long as a transfer that cannot be cancelled takes and, where the ring is
+    // closed to cancel, for as long as a forked child holds the ring's descriptor.
+    // Destroy it on the thread that submitted, or after that thread has ended: then, with a read or
+    // statx that may be in flight, it waits until the kernel has freed the ring, some 20 to 40 ms.
+    // While that thread lives, another thread cannot give the ring's memory and the arena's pinned
+    // pages back before it ends, and aborts with a message if operations are in flight, since only
+    // their submitter can reap them.
+    // exit() and dlclose() may destroy static and thread_local Ios, before or after their arena:
+    // arena.hpp says what to mind. The rule about threads holds there too, for a static Io whose
+    // submitter goes on.
+    ~Io();
+
+    // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd,
+    // close-on-exec, the caller's to close. A path of 4096 bytes or more completes with
+    // -ENAMETOOLONG, a null one with -EFAULT, and truncate without write or append with -EINVAL.
+    [[nodiscard]] bool open(const char* path, const OpenOptions& options, Token token,
+                            How how = {}) noexcept {
+        return begin(about(abi::Op::openat, working_directory, how), token) &&
+               finish_open(path, options, 0);
+    }
+    // The same straight into a slot, without a descriptor (OPENAT with file_index, 5.15). res: 0. A
+    // file that was in the slot is closed once it is replaced, as close() does. No slot of the
+    // table: -EINVAL.
+    [[nodiscard]] bool open(const char* path, const OpenOptions& options, FileSlot slot,
+                            Token token, How how = {}) noexcept {
+        return front_->may_change(slot.table_index()) &&
+               begin(about(abi::Op::openat, working_directory, how), token) &&
+               finish_open(path, options, slot.table_index() + 1);
+    }
+
+    // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into`
+    // lies in the arena and within one of its 1 GiB regions; pread(2)). res: bytes, fewer at the
+    // end of the file, 0 beyond it; never more than 0x7ffff000. A short read is delivered as it is.
+    // Offset 2^64 - 1 means the file's position, as the kernel has it. O_DIRECT needs address,
+    // offset and size aligned as direct_io_alignment() says, else -EINVAL, which transfer_error()
+    // explains. Two results are no failure of the file's, and nothing was done: queue it again.
+    //   -ECANCELED  the kernel could make no thread to run it (signals came too fast, RLIMIT_NPROC
+    //           or the cgroup's pids.max is reached), or the thread that submitted it has ended.
+    //   -EAGAIN the file is open with O_NONBLOCK and has nothing now, or the kernel or the device
+    //           is short of memory or requests: after some other completion, or a while.
+    [[nodiscard]] bool read(File file, std::span<std::byte> into, std::uint64_t offset, Token token,
+                            How how = {}) noexcept {
+        return transfer(abi::Op::read, abi::Op::read_fixed, file, into.data(), into.size(), offset,
+                        token, how);
+    }
+
+    // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2));
+    // otherwise as read(), -ECANCELED and -EAGAIN (of O_NONBLOCK: no room now) included. res:
+    // bytes, fewer when the disk fills up or a limit is met: write the rest, do not count on an
+    // fsync that was queued behind. Operations in flight together run in any order: wait for a
+    // write's completion before its fsync().
+    [[nodiscard]] bool write(File file, std::span<const std::byte> from, std::uint64_t offset,
+                             Token token, How how = {}) noexcept {
+        return transfer(abi::Op::write, abi::Op::write_fixed, file, from.data(), from.size(),
+                        offset, token, how);
+    }
+
+    // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). res: 0. After
+    // an error the pages that failed may be marked clean and lost: do not retry, treat what was
+    // written since the last success as lost.
+    [[nodiscard]] bool fsync(File file, Token token, How how = {}) noexcept {
+        return queue(about(abi::Op::fsync, file, how), {}, token);
+    }
+    // The same without the metadata that is not needed to read the data back (FSYNC with DATASYNC;
+    // fdatasync(2)).
+    [[nodiscard]] bool fdatasync(File file, Token token, How how = {}) noexcept {
+        return queue(about(abi::Op::fsync, file, how), {.op_flags = abi::fsync_datasync}, token);
+    }
+
+    // Fills `out` (STATX, 5.6; statx(2)). res: 0. `mask` is the STATX_* that are wanted; the
+    // default is the basic ones and the time of birth, and `out.stx_mask` says what was found. The
+    // path's last symbolic link is followed. Not of a slot, which the kernel refuses: keep the
+    // descriptor, or use the path.
+    [[nodiscard]] bool statx(int fd, struct ::statx& out, Token token,
+                             unsigned mask = statx_default, How how = {}) noexcept {
+        return begin(about(abi::Op::statx, fd, how), token) && finish_statx(out, mask);
+    }
+    [[nodiscard]] bool statx(const char* path, struct ::statx& out, Token token,
+                             unsigned mask = statx_default, How how = {}) noexcept {
+        return begin(about(abi::Op::statx, working_directory, how), token) &&
+               finish_statx(path, out, mask);
+    }
+    static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
+
+    // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). res: 0.
+    // Durable only after an fsync of the directory: open it with read and fsync that.
+    [[nodiscard]] bool rename(const char* from, const char* to, Token token,
+                              How how = {}) noexcept {
+        return begin(about(abi::Op::renameat, working_directory, how), token) &&
+               finish_rename(from, to);
+    }
+
+    // Removes a name (UNLINKAT, 5.11; unlink(2)). res: 0. Not for directories (-EISDIR). Durable as
+    // rename().
+    [[nodiscard]] bool unlink(const char* path, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::unlinkat, working_directory, how), token) &&
+               finish_unlink(path);
+    }
+
+    // Closes a file descriptor (CLOSE, 5.6; close(2)), or empties a slot (CLOSE with file_index,
+    // 5.15). res: 0, and -EBADF when there is none. Of a descriptor: operations in flight on it go
+    // on and complete, and the number may be reused as soon as this is submitted. Of a slot:
+    // operations on it that were queued before go on and complete, and the file is closed when the
+    // last of them has, by an error too late to be reported; those queued later complete with
+    // -EBADF, until the slot is filled again. (Queued in one batch with it, too: the kernel takes
+    // operations in the order in which they were queued.) (Always inlined: which of the two it is,
+    // the caller's code knows.)
+    [[nodiscard, gnu::always_inline]] bool close(File file, Token token, How how = {}) noexcept {
+        if (!file.is_slot()) return queue(about(abi::Op::close, file, how), {}, token);
+        return front_->may_change(file.number()) &&
+               queue(about(abi::Op::close, 0, how), {.file_index = file.number() + 1}, token);
+    }
+
+    // Puts a file that is open as `fd` into a slot, in place of what was there, or empties it (fd
+    // -1). The table holds the file on its own: `fd` may be closed. Not queued but done at once, by
+    // one system call (IORING_REGISTER_FILES_UPDATE, 5.5); operations that are in flight on the
+    // slot go on with the file that they began with, those that are queued and were not submitted
+    // by a poll() or park() yet go to the new one.
+    // Thread rule: as the operations. Errors:
+    //   EBADF   `fd` is not open, or is a ring; the slot is then empty.
+    //   EBUSY   with polling: polled transfers are in flight on the slot. Reap them first.
+    //   EINVAL  the table has no such slot; the message names both.
+    //   EEXIST, ESTALE  as Completions::error().
+    [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
+
+    // Does nothing (NOP, 5.1). res: 0. For measuring, and for going round a loop once more.
+    [[nodiscard]] bool nop(Token token, How how = {}) noexcept {
+        return queue(about(abi::Op::nop, -1, how), {}, token);
+    }
+
+    // Takes back the operation that was queued last and that the kernel was not given yet, and
+    // returns its token: it will not be done, no completion comes for it, and its buffer is the
+    // caller's again. Empty: there is none, all that is still in flight is the kernel's. For a
+    // function whose buffers are about to go while poll() or park() fails:
+    //     while (const auto token = io.withdraw()) forget(*token);
+    // What is taken back is no longer counted as submitted (I1). Given to the kernel: what an enter
+    // consumed, and with Mode::sqpoll all that a poll() or park() showed to the thread, even one
+    // that then failed to wake it; nothing takes that back but ~Io. With polling the order is that
+    // of each ring alone. No system call.
+    // Thread rule: as the operations; on a thread that is not the ring's, and in a child of fork(),
+    // it is empty.
+    [[nodiscard]] std::optional<Token> withdraw() noexcept { return front_->withdraw(); }
+
+    // Submits what is queued and returns what has completed; waits for no completion, but for what
+    // submitting takes ("What blocks", above). One io_uring_enter(2) when something is queued or
+    // the kernel has flagged work to be run, and one more for each further 20 completions where it
+    // brings as many at a time (6.13, Mode::deferred); no system call otherwise (I5); with
+    // Mode::sqpoll only to wake the thread. Where the kernel took fewer than were queued (short of
+    // memory), the rest stays queued for the next call (I9).
+    [[nodiscard]] Completions poll() noexcept { return front_->poll(); }
+
+    // The same, but blocks until there are at least `at_least` completions, or all that are in
+    // flight when those are fewer: waiting for several at once spares wake-ups. A signal does not
+    // end it (I9). With nothing queued and nothing in flight there is nothing to wait for, and it
+    // returns empty at once. 0: as poll().
+    [[nodiscard]] Completions park(std::size_t at_least = 1) noexcept {
+        return front_->park(at_least, nullptr);
+    }
+    // The same, but for no longer than `timeout`, which it waits out when nothing is in flight; 0
+    // or less: as poll(). Empty, or fewer, when the time ran out. (IORING_ENTER_EXT_ARG, 5.11;
+    // CLOCK_MONOTONIC.)
+    [[nodiscard]] Completions park(std::chrono::nanoseconds timeout,
+                                   std::size_t at_least = 1) noexcept {
+        return front_->park(at_least, &timeout);
+    }
+
+    // Operations queued or in the kernel whose completion was not handed out yet; at most
+    // features().cq_entries (I2).
+    [[nodiscard]] unsigned in_flight() const noexcept {
+        return static_cast<unsigned>(front_->in_flight());
+    }
+    // Valid, and kept up to date, until the Io is destroyed; moving the Io does not move them.
+    [[nodiscard]] const Features& features() const noexcept { return front_->features(); }
+    [[nodiscard]] const Counters& counters() const noexcept { return front_->counters(); }
+
+    // The calls below are not the ring's: they run at once, block, may allocate, and return their
+    // result. They are here because a storage engine needs them at start-up, and because a
+    // simulated disk must answer them too. Any thread.
+
+    // Names in a directory without "." and "..", in byte order (getdents64(2)). Errors: those of
+    // open(2) with O_DIRECTORY.
+    [[nodiscard]] Result<std::vector<std::string>> list_dir(const char* path) const;
+    // Makes a directory and those above it that are missing, mode 0777 less the umask (mkdir(2));
+    // success when it is there already. Errors: those of mkdir(2), ENOTDIR when a file is in the
+    // way; what was made before the error stays. Not durable: fsync the directory that the topmost
+    // new one was made in.
+    [[nodiscard]] Result<void> create_dir_all(const char* path) const;
+    // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
+    [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
+    // Bytes per block that `fd` is best written in: a block device's physical block (BLKPBSZGET), a
+    // file's st_blksize. Errors: EBADF, and those of statx(2).
+    [[nodiscard]] Result<std::uint32_t> block_size(int fd) const;
+    // Bytes in `fd`: a regular file's st_size (statx(2)), a block device's capacity (BLKGETSIZE64).
+    // Extending writes that have completed are in it, those in flight may be. A tenth of the CPU
+    // time of statx() above, which Linux hands to a thread of its own. Errors: EBADF; those of
+    // statx(2) and, of a block device, of ioctl(2); EINVAL when it is neither (a directory, a
+    // pipe), so that there is no size: the message says what it is.
+    [[nodiscard]] Result<std::uint64_t> file_size(int fd) const;
+    // What squall::direct_io_alignment() and transfer_error(), below, say, of a descriptor of this
+    // Io's.
+    [[nodiscard]] Result<DirectIoAlignment> direct_io_alignment(int fd) const;
+    [[nodiscard]] Error transfer_error(const Completion& completion, int fd,
+                                       std::span<const std::byte> bytes,
+                                       std::uint64_t offset) const;
+
+private:
+    explicit Io(detail::Front* front) noexcept;
+
+    static abi::Word about(abi::Op op, File file, How how) noexcept {
+        return detail::about(op, file, how);
+    }
+
+    // Begins to fill an SQE for an operation whose operands are yet to be made, as a path's copy
+    // is; finish() queues it.
+    bool begin(abi::Word op_fd, Token token) noexcept {
+        detail::Front& front = *front_;
+        if (!front.has_room(op_fd)) [[unlikely]]
+            return false;
+        front.slot().op_fd = op_fd;
+        front.slot().user_data = abi::Word{token};
+        return true;
+    }
+    bool finish(const detail::Operands& operands) noexcept {
+        detail::Front& front = *front_;
+        detail::fill(front.slot(), operands);
+        front.push();
+        return true;
+    }
+    // Queues one operation, by one look at where its slot is: begin() and finish() take an
+    // instruction more.
+    bool queue(abi::Word op_fd, const detail::Operands& operands, Token token) noexcept {
+        detail::Front& front = *front_;
+        if (!front.has_room(op_fd)) [[unlikely]]
+            return false;
+        detail::fill(front.slot(), op_fd, operands, token);
+        front.push();
+        return true;
+    }
+
+    // Always inlined: most of it is decided by what the caller's code knows.
+    [[gnu::always_inline]] bool transfer(abi::Op op, abi::Op fixed_op, File file, const void* data,
+                                         std::size_t size, std::uint64_t offset, Token token,
+                                         How how) noexcept {
+        detail::Front& front = *front_;
+        if (!front.has_room(about(op, file, how))) [[unlikely]]
+            return false;
+        const auto address = reinterpret_cast<std::uintptr_t>(data);
+        const detail::RegisteredMemory& memory = front.memory();
+        if (memory.holds(address, size)) {
+            detail::fill(front.slot(), about(fixed_op, file, how),
+                         {.off = offset,
+                          .addr = address,
+                          .len = static_cast<std::uint32_t>(size),
+                          .buf_index = memory.region_of(address)},
+                         token);
+            ++front.counters().fixed;
+        } else {
+            const std::size_t length = size < transfer_max ? size : transfer_max;
+            detail::fill(
+                front.slot(), about(op, file, how),
+                {.off = offset, .addr = address, .len = static_cast<std::uint32_t>(length)}, token);
+            ++front.counters().unregistered;
+        }
+        front.push();
+        return true;
+    }
+    // The kernel moves at most so many bytes and reports a short transfer: MAX_RW_COUNT, INT_MAX
+    // rounded down to a page. The SQE's 32 bits must not wrap before.
+    static constexpr std::size_t transfer_max = 0x7ffff000;
+    static constexpr int working_directory = -100;  // AT_FDCWD
+
+    // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for
+    // a descriptor.
+    bool finish_open(const char* path, const OpenOptions& options,
+                     std::uint32_t file_index) noexcept;
+    bool finish_statx(struct ::statx& out, unsigned mask) noexcept;
+    bool finish_statx(const char* path, struct ::statx& out, unsigned mask) noexcept;
+    bool finish_rename(const char* from, const char* to) noexcept;
+    bool finish_unlink(const char* path) noexcept;
+    void destroy() noexcept;
+
+    detail::Front* front_ = nullptr;
+};
+
+// Asks for the file open as `fd`, opened with O_DIRECT or not. Any thread; blocks as a stat does.
+// Errors: EBADF; those of statx(2); EOPNOTSUPP when the file system says that it does no direct I/O
+// on this file.
 [[nodiscard]] SQUALL_API Result<DirectIoAlignment> direct_io_alignment(int fd);
 
-// What became of a read or write whose completion is `completion`, for an operator: no error when all `size` bytes of
-// it moved; else the errno, or EIO for a short transfer, with what `fd`, address, offset and size have to do
-// with it: which one breaks O_DIRECT's alignment, and by how much. Give it what was given to the operation. Any thread;
-// allocates and makes system calls.
-[[nodiscard]] SQUALL_API Error transfer_error(const Completion& completion, int fd, std::span<const std::byte> bytes,
+// What became of a read or write whose completion is `completion`, for an operator: no error when
+// all `size` bytes of it moved; else the errno, or EIO for a short transfer, with what `fd`,
+// address, offset and size have to do with it: which one breaks O_DIRECT's alignment, and by how
+// much. Give it what was given to the operation. Any thread; allocates and makes system calls.
+[[nodiscard]] SQUALL_API Error transfer_error(const Completion& completion, int fd,
+                                              std::span<const std::byte> bytes,
                                               std::uint64_t offset);
 
 }  // namespace squall

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// Sampled latencies: one operation in so many is timed from its being queued to its being handed out, and goes into the
-// caller's histograms, the caller's trace hook, or both. Opt-in with IoOptions::sampling, and free when off: no instruction
-// of the I/O path knows of it. When on, what is not sampled costs next to nothing (bench/run --nop-cost measures it).
+// Sampled latencies: one operation in so many is timed from its being queued to its being handed
+// out, and goes into the caller's histograms, the caller's trace hook, or both. Opt-in with
+// IoOptions::sampling, and free when off: no instruction of the I/O path knows of it. When on, what
+// is not sampled costs next to nothing (bench/run --nop-cost measures it).
 //
-// A sample is recognised by its token when it comes back, so that no token value is reserved and no table is kept: where
-// several operations in flight have the same token, the first of them to complete ends the sample. At most one sample is
-// in flight per Io; the next is taken when it is back and `every` operations were queued since the last.
+// A sample is recognised by its token when it comes back, so that no token value is reserved and no
+// table is kept: where several operations in flight have the same token, the first of them to
+// complete ends the sample. At most one sample is in flight per Io; the next is taken when it is
+// back and `every` operations were queued since the last.
 #pragma once
 
 #include <array>
@@ -29,15 +31,17 @@ inline constexpr std::size_t op_kinds = 9;
 struct Sample {
     std::uint64_t token;  // the operation's Token
     OpKind kind;
-    std::int32_t res;                    // as in its Completion
-    std::chrono::nanoseconds queued;     // when the call that queued it was made
-    std::chrono::nanoseconds submitted;  // when the poll() or park() that gave it to the kernel began to
+    std::int32_t res;                 // as in its Completion
+    std::chrono::nanoseconds queued;  // when the call that queued it was made
+    std::chrono::nanoseconds
+        submitted;  // when the poll() or park() that gave it to the kernel began to
     std::chrono::nanoseconds completed;  // when a poll() or park() found its completion
 };
 
-// Counts of durations in buckets a sixteenth of a power of two wide, so that a value is known to 6 %, from 0 ns to 2^40 ns
-// (18 minutes), and what is longer in the last: some 5 KiB, no allocation. Thread rule: one thread at a time, so read it
-// where the Io that records into it is polled, or give each Io its own and merge them.
+// Counts of durations in buckets a sixteenth of a power of two wide, so that a value is known to 6
+// %, from 0 ns to 2^40 ns (18 minutes), and what is longer in the last: some 5 KiB, no allocation.
+// Thread rule: one thread at a time, so read it where the Io that records into it is polled, or
+// give each Io its own and merge them.
 class SQUALL_API LatencyHistogram {
 public:
     void record(std::chrono::nanoseconds duration) noexcept;
@@ -48,13 +52,17 @@ public:
     // 0 when empty.
     [[nodiscard]] std::chrono::nanoseconds mean() const noexcept;
     [[nodiscard]] std::chrono::nanoseconds longest() const noexcept { return longest_; }
-    // The least duration that `percent` of those recorded do not exceed, to the precision of a bucket and never above
-    // longest(). `percent` is 0 to 100, 99.9 for one in a thousand; beyond either end as at it. 0 when empty.
+    // The least duration that `percent` of those recorded do not exceed, to the precision of a
+    // bucket and never above longest(). `percent` is 0 to 100, 99.9 for one in a thousand; beyond
+    // either end as at it. 0 when empty.
     [[nodiscard]] std::chrono::nanoseconds percentile(double percent) const noexcept;
 
-    // For those who draw it: the buckets in order, each counting durations from lower_bound() up to the next one's.
+    // For those who draw it: the buckets in order, each counting durations from lower_bound() up to
+    // the next one's.
     static constexpr std::size_t bucket_count = 16 + 36 * 16;
-    [[nodiscard]] std::uint64_t bucket(std::size_t number) const noexcept { return buckets_[number]; }
+    [[nodiscard]] std::uint64_t bucket(std::size_t number) const noexcept {
+        return buckets_[number];
+    }
     [[nodiscard]] static std::chrono::nanoseconds lower_bound(std::size_t number) noexcept;
 
 private:
@@ -67,7 +75,9 @@ private:
 // One histogram for each kind of operation, of the time from queued to completed.
 struct LatencyHistograms {
     std::array<LatencyHistogram, op_kinds> of_kind{};
-    [[nodiscard]] LatencyHistogram& operator[](OpKind kind) noexcept { return of_kind[static_cast<std::size_t>(kind)]; }
+    [[nodiscard]] LatencyHistogram& operator[](OpKind kind) noexcept {
+        return of_kind[static_cast<std::size_t>(kind)];
+    }
     [[nodiscard]] const LatencyHistogram& operator[](OpKind kind) const noexcept {
         return of_kind[static_cast<std::size_t>(kind)];
     }
@@ -75,10 +85,12 @@ struct LatencyHistograms {
 
 // What IoOptions::sampling asks for.
 struct Sampling {
-    // One operation in so many, 1 or more; 1 takes as many as can be had, the next as soon as the last is back. 0: none.
+    // One operation in so many, 1 or more; 1 takes as many as can be had, the next as soon as the
+    // last is back. 0: none.
     std::uint32_t every = 0;
-    // At least one of the two where `every` is not 0. Both must outlive the Io. The hook is called by the poll() or park()
-    // that hands the operation out, before it does; it must not call that Io.
+    // At least one of the two where `every` is not 0. Both must outlive the Io. The hook is called
+    // by the poll() or park() that hands the operation out, before it does; it must not call that
+    // Io.
     LatencyHistograms* histograms = nullptr;
     void (*hook)(void* context, const Sample& sample) noexcept = nullptr;
     void* context = nullptr;
@@ -86,30 +98,35 @@ struct Sampling {
 
 namespace detail {
 
-// The one sample of a ring that is on its way, if any. Ring takes it, gives it its token, and finds it again.
+// The one sample of an Io that is on its way, if any. The front tells it what becomes of it.
 struct Sampler {
     enum class Phase : std::uint8_t { idle, queued, submitted };
     Sampling options;
     Phase phase = Phase::idle;
-    std::uint64_t place = 0;  // which operation of the ring's it is, counted as Counters::submitted
-    std::uint64_t due = 0;    // the next one that is to be sampled
+    std::uint64_t due = 0;  // which operation is to be sampled next, counted as Counters::submitted
     Sample sample{};
+    // The SQE of the operation that was sampled last, until its token was read there.
+    const abi::SqeWords* sqe = nullptr;
 
-    // How many operations may be queued before one must be looked at. Where the next is the one, it is looked at now.
+    // How many operations may be queued before one must be looked at; 0 when the next is it.
     [[nodiscard]] std::uint64_t room(std::uint64_t submitted) const noexcept {
-        return options.every != 0 && submitted < due ? due - submitted : UINT64_MAX;
+        if (options.every == 0 || phase != Phase::idle) return UINT64_MAX;
+        return submitted < due ? due - submitted : 0;
     }
-    [[nodiscard]] bool wants(std::uint64_t submitted) const noexcept {
-        return options.every != 0 && phase == Phase::idle && submitted >= due;
+    // Operation number `number` is about to be filled into `slot`, and is sampled.
+    void queued(abi::Op op, std::uint64_t number, const abi::SqeWords& slot,
+                std::chrono::nanoseconds now) noexcept;
+    // Before the SQE may be changed: reads the token out of it.
+    void read_token() noexcept {
+        if (sqe) sample.token = static_cast<std::uint64_t>(sqe->user_data);
+        sqe = nullptr;
     }
-    void take(abi::Op op, std::uint64_t submitted) noexcept;
-    // The token of the operation that was queued as number `at`, which may be the sample.
-    void name(std::uint64_t token, std::uint64_t at) noexcept {
-        if (at == place) sample.token = token;
-    }
-    void submit() noexcept;
+    void submitted(std::chrono::nanoseconds now) noexcept;
+    // An operation with this token was taken back; `next` is the number that the next one gets.
+    // True when it was the sample: there is none, and the next operation is one in its place.
+    bool taken_back(std::uint64_t token, std::uint64_t next) noexcept;
     // Ends the sample and hands it to the caller.
-    void finish(std::int32_t res) noexcept;
+    void completed(std::int32_t res, std::chrono::nanoseconds now) noexcept;
 };
 
 }  // namespace detail

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// For MemorySanitizer (clang's -fsanitize=memory), which cannot see what the kernel writes: tells it, exactly, so that it
-// neither warns of bytes that the kernel filled nor takes for filled what lies behind a short read. In all other builds
-// nothing here has a byte or an instruction. Not API.
+// For MemorySanitizer (clang's -fsanitize=memory), which cannot see what the kernel writes: tells
+// it, exactly, so that it neither warns of bytes that the kernel filled nor takes for filled what
+// lies behind a short read. In all other builds nothing here has a byte or an instruction. Not API.
 #pragma once
 
 #include <cstddef>
@@ -12,13 +12,13 @@
 #include "squall/completion.hpp"
 #include "squall/config.hpp"
 #include "squall/error.hpp"
+#include "squall/queue.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(memory_sanitizer)
 #define SQUALL_MSAN 1
 #include <sanitizer/msan_interface.h>
 
-#include <bit>
 #endif
 #endif
 
@@ -32,12 +32,14 @@ namespace squall::detail {
 #endif
 }
 
-inline constexpr std::uint32_t statx_bytes = 256;  // the kernel writes all of a struct statx, or nothing
+inline constexpr std::uint32_t statx_bytes =
+    256;  // the kernel writes all of a struct statx, or nothing
 
 #if defined(SQUALL_MSAN)
 
-// What the operations in flight may write. Tokens need not be unique, so the kernel is given the number of a record in
-// place of the caller's token, which is put back into the completion before it is handed out.
+// What the operations in flight may write. Tokens need not be unique, so the kernel is given the
+// number of a record in place of the caller's token, which is put back into the completion before
+// it is handed out.
 class KernelWrites {
 public:
     // Makes room for as many operations as may be in flight. Errors as Io::create's.
@@ -45,51 +47,23 @@ public:
     SQUALL_API void unmap() noexcept;
 
     // The operation in `words` is queued.
-    void queued(abi::SqeWords& words) noexcept {
-        if (!records_) return;  // one of the two rings of a pair, whose front has them
-        SQUALL_ASSERT(free_ != 0, "%u operations are in flight, and one more is queued", count_);
-        const std::uint32_t number = free_ - 1;
-        Record& record = records_[number];
-        free_ = record.next_free;
-        const auto sqe = std::bit_cast<abi::Sqe>(words);
-        const abi::Op op{sqe.opcode};
-        record = {.token = sqe.user_data, .at = sqe.addr, .in_flight = true};
-        if (op == abi::Op::read || op == abi::Op::read_fixed) record.bytes = sqe.len;
-        if (op == abi::Op::statx) {
-            record.at = sqe.off;
-            record.bytes = statx_bytes;
-            record.whole = true;
-        }
-        words.user_data = abi::Word{number};
-    }
-
+    SQUALL_API void queued(abi::SqeWords& words) noexcept;
     // The next `count` completions of `queue` are about to be handed out.
-    void completed(CompletionQueue& queue, std::uint32_t count) noexcept {
-        for (std::uint32_t i = 0; records_ && i < count; ++i) {
-            Completion& done = queue.kcqes_[(queue.head_ + i) & queue.mask_];
-            kernel_wrote(&done, sizeof(done));  // over the token that was put there the last time
-            const Record& record = at(done.token);
-            if (done.res >= 0) {
-                const auto moved = static_cast<std::uint32_t>(done.res);
-                kernel_wrote(reinterpret_cast<const void*>(record.at),
-                             record.whole || moved > record.bytes ? record.bytes : moved);
-            }
-            done.token = over(done.token);
-        }
-    }
-    // The same of an operation that was taken back: nothing was written. Returns the caller's token.
-    Token taken_back(Token number) noexcept { return records_ ? over(number) : number; }
+    SQUALL_API void completed(const CompletionQueue& queue, std::uint32_t count) noexcept;
+    // The operation was taken back: nothing was written. Returns the caller's token.
+    Token taken_back(Token number) noexcept { return over(number); }
 
     // The caller's token of the operation that is known to the kernel as `number`.
-    [[nodiscard]] Token token_of(Token number) const noexcept { return records_ ? at(number).token : number; }
+    [[nodiscard]] Token token_of(Token number) const noexcept { return at(number).token; }
 
 private:
     struct Record {
         Token token = 0;
         std::uint64_t at = 0;
         std::uint32_t bytes = 0;
-        bool whole = false;      // all of them when it succeeds, else as many as `res` says
-        bool in_flight = false;  // else `next_free` leads to the next that is not, as a number plus one
+        bool whole = false;  // all of them when it succeeds, else as many as `res` says
+        bool in_flight =
+            false;  // else `next_free` leads to the next that is not, as a number plus one
         std::uint32_t next_free = 0;
     };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What a caller asks for and what it got: the aggregates given to Io::create, BufferArena::create and Io::open, and
-// Features and Counters, which Io hands back. Plain data, for designated initialisers; the checks are where they are
-// used.
+// What a caller asks for and what it got: the aggregates given to Io::create and
+// BufferArena::create, and Features and Counters, which Io hands back. Plain data, for designated
+// initialisers; the checks are where they are used.
 #pragma once
 
 #include <chrono>
@@ -11,102 +11,99 @@
 #include <optional>
 
 #include "squall/config.hpp"
+#include "squall/file.hpp"
 #include "squall/latency.hpp"
 
 namespace squall {
 
 class BufferArena;
 
-// A place in an Io's table of registered files (IoOptions::file_slots), counted from 0. A type of its own, so that a slot
-// is never taken for a file descriptor, nor one for the other.
-class FileSlot {
-public:
-    constexpr explicit FileSlot(std::uint32_t number) noexcept : place_(number < count_max ? number + 1 : nowhere) {}
-    [[nodiscard]] constexpr std::uint32_t number() const noexcept { return place_ - 1; }
-    // Where it is in the kernel's table: for backends. Place 0 is squall's own, and no slot's.
-    [[nodiscard]] constexpr std::uint32_t place() const noexcept { return place_; }
-    friend constexpr bool operator==(FileSlot, FileSlot) noexcept = default;
-
-    // More than a table can have: the kernel's limit is 2^20 places (IORING_MAX_FIXED_FILES).
-    static constexpr std::uint32_t count_max = (1U << 20) - 1;
-
-private:
-    // In no table, and not a number that means something else to the kernel.
-    static constexpr std::uint32_t nowhere = 0x7fff'ffff;
-    std::uint32_t place_;
-};
-
 // How a ring's submissions and completions are driven.
 enum class Mode : std::uint8_t {
-    // One thread submits, and its completions are posted only when it asks (IORING_SETUP_DEFER_TASKRUN, 6.1; the
-    // nearest that an older kernel has). The quickest, and the default.
+    // One thread submits, and its completions are posted only when it asks
+    // (IORING_SETUP_DEFER_TASKRUN, 6.1; the nearest that an older kernel has). The quickest, and
+    // the default.
     deferred,
-    // Belongs to no thread: after each call another thread may go on, as long as calls never overlap. But an operation is
-    // its submitter's: when a thread ends, what it submitted and is in flight ends with it (-ECANCELED, or -EFAULT for a
-    // buffered read; O_DIRECT transfers that the device has go on), so a thread reaps what it submitted, or lives on.
-    // Completions interrupt the submitter as on the first io_uring kernels.
+    // Belongs to no thread: after each call another thread may go on, as long as calls never
+    // overlap. But an operation is its submitter's: when a thread ends, what it submitted and is in
+    // flight ends with it (-ECANCELED, or -EFAULT for a buffered read; O_DIRECT transfers that the
+    // device has go on), so a thread reaps what it submitted, or lives on. Completions interrupt
+    // the submitter as on the first io_uring kernels.
     plain,
-    // A kernel thread takes submissions from the SQ (IORING_SETUP_SQPOLL), so that a busy loop makes no system call. It
-    // burns a core while it polls and takes some 40 us to wake once it slept.
+    // A kernel thread takes submissions from the SQ (IORING_SETUP_SQPOLL), so that a busy loop
+    // makes no system call. It burns a core while it polls and takes some 40 us to wake once it
+    // slept.
     sqpoll,
 };
 
 // Whether transfers are waited for by an interrupt or looked for by polling.
 enum class Polling : std::uint8_t {
     none,  // the device interrupts
-    busy,  // the CPU looks again and again (IORING_SETUP_IOPOLL, 5.1): least latency, and a core that is always busy
-    hybrid,  // it sleeps half of what a transfer usually takes, then looks (IORING_SETUP_HYBRID_IOPOLL, 6.13); asked of an
-             // older kernel: as busy, and Features says so
+    // The CPU looks again and again (IORING_SETUP_IOPOLL, 5.1): least latency, and a core that is
+    // always busy.
+    busy,
+    // It sleeps half of what a transfer usually takes, then looks (IORING_SETUP_HYBRID_IOPOLL,
+    // 6.13). Asked of an older kernel: as busy, and Features says so.
+    hybrid,
 };
 
 struct IoOptions {
-    // Size of the SQ: how many operations one poll() can submit. 1 to 32768; the kernel rounds up to a power of two.
+    // Size of the SQ: how many operations one poll() can submit. 1 to 32768; the kernel rounds up
+    // to a power of two.
     std::uint32_t entries = 256;
-    // Size of the CQ: how many operations may be queued or in flight together (I2). 0: twice the SQ; else from
-    // `entries` (after rounding) to 65536, rounded up to a power of two.
+    // Size of the CQ: how many operations may be queued or in flight together (I2). 0: twice the
+    // SQ; else from `entries` (after rounding) to 65536, rounded up to a power of two.
     std::uint32_t completion_entries = 0;
     Mode mode = Mode::deferred;
-    // Registered with the ring by create, which must find it there; the ring keeps its memory, and it may be destroyed before
-    // the Io. Null: every transfer is unregistered.
+    // Registered with the ring by create, which must find it there; the ring keeps its memory, and
+    // it may be destroyed before the Io. Null: every transfer is unregistered.
     BufferArena* arena = nullptr;
-    // How many files can be registered with the ring, 0 to 2^20 - 1, all slots empty at first; RLIMIT_NOFILE is a limit
-    // too. An operation on a FileSlot spares the kernel looking up and holding the file (some 10 to 30 ns). More than 0
-    // needs Linux 5.15.
+    // How many files can be registered with the ring, 0 to 2^20 - 1, all slots empty at first;
+    // RLIMIT_NOFILE is a limit too. An operation on a FileSlot spares the kernel looking up and
+    // holding the file (some 10 to 30 ns). More than 0 needs Linux 5.15.
     std::uint32_t file_slots = 0;
-    // Not none: reads and writes of files in a FileSlot are polled where the file, open with O_DIRECT, lies on a device with
-    // poll queues; all else (other files, descriptors, other operations) works as ever, by a second ring behind this one Io.
-    // Whether a file can be polled is learnt from its first read and its first write after it came into the slot: what the
-    // kernel refuses to poll (EOPNOTSUPP) is done by the second ring, and Counters::polled and ::poll_refused tell. A device
-    // without poll queues is refused from Linux 6.12 on; an older kernel takes it and waits for its interrupts.
-    // In such an Io a poll() with transfers in flight enters the kernel, for that is where polling is done (in Mode::sqpoll
-    // its thread does it); open() into a slot and close() of one return false, and set_file() EBUSY, until the polled
-    // transfers on that slot have completed. It takes twice the descriptors and twice the arena's locked memory, and at
-    // most 32768 operations in flight.
+    // Not none: reads and writes of files in a FileSlot are polled where the file, open with
+    // O_DIRECT, lies on a device with poll queues; all else (other files, descriptors, other
+    // operations) works as ever, by a second ring behind this one Io. Whether a file can be polled
+    // is learnt from its first read and its first write after it came into the slot: what the
+    // kernel refuses to poll (EOPNOTSUPP) is done by the second ring, and Counters::polled and
+    // ::poll_refused tell. A device without poll queues is refused from Linux 6.12 on; an older
+    // kernel takes it and waits for its interrupts. In such an Io a poll() with transfers in flight
+    // enters the kernel, for that is where polling is done (in Mode::sqpoll its thread does it);
+    // open() into a slot and close() of one return false, and set_file() EBUSY, until the polled
+    // transfers on that slot have completed. It takes twice the descriptors and twice the arena's
+    // locked memory, and at most 32768 operations in flight.
     Polling polling = Polling::none;
-    // Latencies of one operation in so many, into the caller's histograms or hook; none unless asked for.
+    // Latencies of one operation in so many, into the caller's histograms or hook; none unless
+    // asked for.
     Sampling sampling{};
-    // Whether a thread in park() counts as waiting for I/O: in the iowait of top and vmstat, in the load average, in pressure
-    // stall information (PSI), and for a CPU frequency governor that speeds a CPU up for such a thread. An event loop that
-    // has nothing to do would then look like a disk that is too slow, all of the time, for the kernel cannot tell a read that
-    // waits for a peer from one that waits for a disk; so it does not count, as in epoll_wait(2). Say true for an Io that
-    // waits for disks alone. Before Linux 6.15 (IORING_ENTER_NO_IOWAIT) it counts, whatever is asked: Features::io_wait.
+    // Whether a thread in park() counts as waiting for I/O: in the iowait of top and vmstat, in the
+    // load average, in pressure stall information (PSI), and for a CPU frequency governor that
+    // speeds a CPU up for such a thread. An event loop that has nothing to do would then look like
+    // a disk that is too slow, all of the time, for the kernel cannot tell a read that waits for a
+    // peer from one that waits for a disk; so it does not count, as in epoll_wait(2). Say true for
+    // an Io that waits for disks alone. Before Linux 6.15 (IORING_ENTER_NO_IOWAIT) it counts,
+    // whatever is asked: Features::io_wait.
     bool io_wait = false;
-    // Looks for two mistakes that cannot be seen for free. An operation queued on a thread that is not the ring's (I8) is
-    // refused at the call: false, and poll() says why; unchecked, it is taken, and submitted by the owner's next poll() or
-    // park(). (Mode::plain belongs to no thread, and cannot be checked.) And where poll() or park() fails a second time while
-    // nobody has looked at the first failure (Completions::failed()), it aborts with a message: such a loop may never end.
-    // Costs a few ns per operation. Empty: where squall was compiled without optimisation, as in a debug build.
+    // Looks for two mistakes that cannot be seen for free. An operation queued on a thread that is
+    // not the ring's (I8) is refused at the call: false, and poll() says why; unchecked, it is
+    // taken, and submitted by the owner's next poll() or park(). (Mode::plain belongs to no thread,
+    // and cannot be checked.) And where poll() or park() fails a second time while nobody has
+    // looked at the first failure (Completions::failed()), it aborts with a message: such a loop
+    // may never end. Costs a few ns per operation. Empty: where squall was compiled without
+    // optimisation, as in a debug build.
     std::optional<bool> checks{};
-    // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or more, and the CPU it is
-    // bound to (none: the scheduler decides).
+    // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or
+    // more, and the CPU it is bound to (none: the scheduler decides).
     std::chrono::milliseconds sqpoll_idle{2};
     std::optional<unsigned> sqpoll_cpu{};
 };
 
 // Which pages back an arena.
 enum class Pages : std::uint8_t {
-    // Asked: the best that can be had of the three below; never an answer. Huge pages of either kind only where rounding up
-    // to whole ones at most doubles the arena: of 2 MiB from 1 MiB on, of 512 MiB (arm64 with 64 KiB pages) from 256 MiB on.
+    // Asked: the best that can be had of the three below; never an answer. Huge pages of either
+    // kind only where rounding up to whole ones at most doubles the arena: of 2 MiB from 1 MiB on,
+    // of 512 MiB (arm64 with 64 KiB pages) from 256 MiB on.
     automatic,
     // Asked for by name, a kind is given or there is an error, at any size.
     hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages)
@@ -114,74 +111,62 @@ enum class Pages : std::uint8_t {
     base,         // the machine's ordinary pages, 4 KiB on x86-64
 };
 
-// How an operation is done, beside what it does: the last parameter of each. {} is the kernel's usual way, and costs nothing.
-struct How {
-    // Straight to a worker thread of the kernel's (IOSQE_ASYNC, 5.6). Without it the kernel first tries in the poll() or
-    // park() that submits (or in the SQPOLL thread), which then takes as long as that lasts: see "what blocks" in io.hpp. With
-    // it that call only hands the operation over. It costs a change of threads, some 3 to 10 us of CPU, so it is for what is
-    // large or may sleep, not for small reads.
-    bool async = false;
-};
-
 struct ArenaOptions {
-    // Bytes per buffer: a multiple of 512, at most 1 GiB. Buffers are aligned to the largest power of two that divides
-    // this, up to the page size; a multiple of 4096 suits O_DIRECT on every common device.
+    // Bytes per buffer: a multiple of 512, at most 1 GiB. Buffers are aligned to the largest power
+    // of two that divides this, up to the page size; a multiple of 4096 suits O_DIRECT on every
+    // common device.
     std::size_t buffer_size = 4096;
     // How many buffers, 1 to 2^32 - 2.
     std::size_t count = 256;
     Pages pages = Pages::automatic;
 };
 
-// The flags of open(2) that a storage engine needs. O_CLOEXEC is always added.
-struct OpenOptions {
-    bool read = false;  // with neither read nor write nor append: read
-    bool write = false;
-    bool create = false;        // O_CREAT: make the file if it is not there
-    bool create_new = false;    // O_CREAT | O_EXCL: make the file, -EEXIST if it is there
-    bool truncate = false;      // O_TRUNC; needs write, else the open completes with -EINVAL
-    bool append = false;        // O_APPEND, and implies write
-    bool direct = false;        // O_DIRECT; see direct_io_alignment()
-    bool dsync = false;         // O_DSYNC: each write completes as if an fdatasync followed
-    std::uint32_t mode = 0644;  // permissions of a file that is made, before the umask
-};
-
-// What was asked of the kernel and what it gave. Fixed once create returned, but for `registered_ring`.
+// What was asked of the kernel and what it gave. Fixed once create returned, but for
+// `registered_ring`.
 struct Features {
     Mode mode = Mode::deferred;
-    std::uint32_t sq_entries = 0;          // after the kernel's rounding
-    std::uint32_t cq_entries = 0;          // operations that may be queued or in flight together
-    std::uint32_t setup_flags_asked = 0;   // IORING_SETUP_* of the first attempt
-    std::uint32_t setup_flags = 0;         // and of the one that the kernel took
-    std::uint32_t kernel_features = 0;     // IORING_FEAT_*
-    std::uint32_t last_op = 0;             // the newest opcode the kernel knows
-    bool single_issuer = false;            // the kernel itself refuses a second submitting thread (6.0)
-    bool deferred_taskrun = false;         // completions are posted only when the owner asks (6.1)
-    bool taskrun_flag = false;             // an idle poll() sees pending work without a system call (5.19)
-    bool no_sqarray = false;               // the SQ has no index array (6.6)
-    bool registered_ring = false;          // enters go through a registered ring fd (5.18); set by the first submission
-    bool io_wait = false;                  // a thread in park() counts as waiting for I/O: asked for, or before 6.15
-    bool checks = false;                   // as IoOptions::checks came to be
-    std::uint32_t fixed_regions = 0;       // arena slices registered with this ring, each of at most 1 GiB
-    std::uint32_t file_slots = 0;          // FileSlots that may be used, 0 to file_slots - 1
+    std::uint32_t sq_entries = 0;         // after the kernel's rounding
+    std::uint32_t cq_entries = 0;         // operations that may be queued or in flight together
+    std::uint32_t setup_flags_asked = 0;  // IORING_SETUP_* of the first attempt
+    std::uint32_t setup_flags = 0;        // and of the one that the kernel took
+    std::uint32_t kernel_features = 0;    // IORING_FEAT_*
+    std::uint32_t last_op = 0;            // the newest opcode the kernel knows
+    bool single_issuer = false;     // the kernel itself refuses a second submitting thread (6.0)
+    bool deferred_taskrun = false;  // completions are posted only when the owner asks (6.1)
+    bool taskrun_flag = false;      // an idle poll() sees pending work without a system call (5.19)
+    bool no_sqarray = false;        // the SQ has no index array (6.6)
+    bool registered_ring =
+        false;  // enters go through a registered ring fd (5.18); set by the first submission
+    bool io_wait =
+        false;            // a thread in park() counts as waiting for I/O: asked for, or before 6.15
+    bool checks = false;  // as IoOptions::checks came to be
+    std::uint32_t fixed_regions =
+        0;                         // arena slices registered with this ring, each of at most 1 GiB
+    std::uint32_t file_slots = 0;  // FileSlots that may be used, 0 to file_slots - 1
     Polling polling = Polling::none;       // what the kernel gave, not what was asked
     std::uint32_t polled_setup_flags = 0;  // IORING_SETUP_* of the polled ring, with polling
 };
 
 // Exact counts since create. submitted == completed + Io::in_flight(), always (I1).
 struct Counters {
-    std::uint64_t submitted = 0;     // operations taken by a call that returned true, less those withdrawn
-    std::uint64_t completed = 0;     // completions handed out
-    std::uint64_t withdrawn = 0;     // operations taken back by Io::withdraw(), and counted nowhere else
-    std::uint64_t enters = 0;        // io_uring_enter calls, failed ones included
+    std::uint64_t submitted =
+        0;  // operations taken by a call that returned true, less those withdrawn
+    std::uint64_t completed = 0;  // completions handed out
+    std::uint64_t withdrawn =
+        0;                     // operations taken back by Io::withdraw(), and counted nowhere else
+    std::uint64_t enters = 0;  // io_uring_enter calls, failed ones included
     std::uint64_t queue_full = 0;    // calls that returned false
     std::uint64_t fixed = 0;         // reads and writes that went through registered memory
     std::uint64_t unregistered = 0;  // reads and writes that did not
-    // Reads and writes completed by the polled ring (IoOptions::polling): the kernel did not refuse to poll for them. That a
-    // device was really polled is only certain where it has poll queues (/sys/block/*/queue/io_poll is 1): before 6.12
-    // nothing is refused, and later kernels let some writes pass that they then wait for as ever (ext4 on 6.18).
+    // Reads and writes completed by the polled ring (IoOptions::polling): the kernel did not refuse
+    // to poll for them. That a device was really polled is only certain where it has poll queues
+    // (/sys/block/*/queue/io_poll is 1): before 6.12 nothing is refused, and later kernels let some
+    // writes pass that they then wait for as ever (ext4 on 6.18).
     std::uint64_t polled = 0;
-    std::uint64_t poll_refused = 0;      // those that it refused, and that the second ring was given instead
-    std::uint64_t retries = 0;           // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
+    std::uint64_t poll_refused =
+        0;  // those that it refused, and that the second ring was given instead
+    std::uint64_t retries =
+        0;  // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
     std::uint64_t overflow_flushes = 0;  // enters made because the kernel had flagged a CQ overflow
     std::uint64_t sqpoll_wakeups = 0;    // enters made to wake the SQPOLL thread
 };

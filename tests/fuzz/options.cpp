@@ -119,7 +119,7 @@ void try_words(Input& input) {
     require(static_cast<bool>(about) != whole, "a transfer that is not whole is an error");
     (void)Completions(static_cast<int>(input.size() & INT_MAX)).error().message();
     const FileSlot slot(static_cast<std::uint32_t>(input.size()));
-    require(slot.place() != 0, "no slot is squall's own place");
+    require(slot.table_index() != 0, "no slot is squall's own place");
 
     LatencyHistogram histogram;
     for (std::uint32_t left = input.up_to(5); left > 0; --left)

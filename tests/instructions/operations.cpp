@@ -77,7 +77,7 @@ void queueing(Io& io, const char* name, Queue queue) {
 template <Reap how>
 void reaping(Io& io, const char* name, std::uint32_t count, std::uint64_t operations) {
     for (std::uint32_t i = 0; i < rounds; ++i) {
-        for (Token token = 0; token < count; ++token) io.nop(token);
+        for (Token token = 0; token < count; ++token) (void)io.nop(token);
         std::uint32_t found = 0;
         measured([&io, &found] { found = reap<how>(io); });
         expect(count, found);
@@ -91,7 +91,7 @@ int main() {
     auto arena = squall::BufferArena::create({.buffer_size = 4096, .count = 8}).value();
     auto io = Io::create({.entries = squall::stand_in::sq_size, .arena = &arena, .file_slots = 8}).value();
     // The first submission binds the ring to the thread, once and for all.
-    io.nop(0);
+    (void)io.nop(0);
     expect(1, reap<Reap::poll>(io));
 
     static std::byte memory[4096];
@@ -103,26 +103,26 @@ int main() {
     const squall::FileSlot slot(unknown(1U));
     const char* const path = unknown("a/path/of/usual/length.sst");
 
-    queueing(io, "nop", [](Io& to, Token token) { to.nop(token); });
-    queueing(io, "read", [=](Io& to, Token token) { to.read(fd, bytes, offset, token); });
-    queueing(io, "read, fixed", [=](Io& to, Token token) { to.read(fd, fixed, offset, token); });
-    queueing(io, "read, slot", [=](Io& to, Token token) { to.read(slot, bytes, offset, token); });
-    queueing(io, "read, fixed, slot", [=](Io& to, Token token) { to.read(slot, fixed, offset, token); });
-    queueing(io, "write", [=](Io& to, Token token) { to.write(fd, bytes, offset, token); });
-    queueing(io, "write, fixed", [=](Io& to, Token token) { to.write(fd, fixed, offset, token); });
-    queueing(io, "write, slot", [=](Io& to, Token token) { to.write(slot, bytes, offset, token); });
-    queueing(io, "write, fixed, slot", [=](Io& to, Token token) { to.write(slot, fixed, offset, token); });
-    queueing(io, "fsync", [=](Io& to, Token token) { to.fsync(fd, token); });
-    queueing(io, "fsync, slot", [=](Io& to, Token token) { to.fsync(slot, token); });
-    queueing(io, "fdatasync", [=](Io& to, Token token) { to.fdatasync(fd, token); });
-    queueing(io, "statx", [=](Io& to, Token token) { to.statx(fd, status, token); });
-    queueing(io, "statx, path", [=](Io& to, Token token) { to.statx(path, status, token); });
-    queueing(io, "open", [=](Io& to, Token token) { to.open(path, {.read = true}, token); });
-    queueing(io, "open, slot", [=](Io& to, Token token) { to.open(path, {.read = true}, slot, token); });
-    queueing(io, "rename", [=](Io& to, Token token) { to.rename(path, path, token); });
-    queueing(io, "unlink", [=](Io& to, Token token) { to.unlink(path, token); });
-    queueing(io, "close", [=](Io& to, Token token) { to.close(fd, token); });
-    queueing(io, "close, slot", [=](Io& to, Token token) { to.close(slot, token); });
+    queueing(io, "nop", [](Io& to, Token token) { (void)to.nop(token); });
+    queueing(io, "read", [=](Io& to, Token token) { (void)to.read(fd, bytes, offset, token); });
+    queueing(io, "read, fixed", [=](Io& to, Token token) { (void)to.read(fd, fixed, offset, token); });
+    queueing(io, "read, slot", [=](Io& to, Token token) { (void)to.read(slot, bytes, offset, token); });
+    queueing(io, "read, fixed, slot", [=](Io& to, Token token) { (void)to.read(slot, fixed, offset, token); });
+    queueing(io, "write", [=](Io& to, Token token) { (void)to.write(fd, bytes, offset, token); });
+    queueing(io, "write, fixed", [=](Io& to, Token token) { (void)to.write(fd, fixed, offset, token); });
+    queueing(io, "write, slot", [=](Io& to, Token token) { (void)to.write(slot, bytes, offset, token); });
+    queueing(io, "write, fixed, slot", [=](Io& to, Token token) { (void)to.write(slot, fixed, offset, token); });
+    queueing(io, "fsync", [=](Io& to, Token token) { (void)to.fsync(fd, token); });
+    queueing(io, "fsync, slot", [=](Io& to, Token token) { (void)to.fsync(slot, token); });
+    queueing(io, "fdatasync", [=](Io& to, Token token) { (void)to.fdatasync(fd, token); });
+    queueing(io, "statx", [=](Io& to, Token token) { (void)to.statx(fd, status, token); });
+    queueing(io, "statx, path", [=](Io& to, Token token) { (void)to.statx(path, status, token); });
+    queueing(io, "open", [=](Io& to, Token token) { (void)to.open(path, {.read = true}, token); });
+    queueing(io, "open, slot", [=](Io& to, Token token) { (void)to.open(path, {.read = true}, slot, token); });
+    queueing(io, "rename", [=](Io& to, Token token) { (void)to.rename(path, path, token); });
+    queueing(io, "unlink", [=](Io& to, Token token) { (void)to.unlink(path, token); });
+    queueing(io, "close", [=](Io& to, Token token) { (void)to.close(fd, token); });
+    queueing(io, "close, slot", [=](Io& to, Token token) { (void)to.close(slot, token); });
 
     reaping<Reap::poll>(io, "poll, per completion, 32 at a time", batch, std::uint64_t{rounds} * batch);
     reaping<Reap::poll>(io, "poll, 1 completion", 1, rounds);

@@ -33,25 +33,25 @@ TEST_P(InvariantTest, I4_AllocatesNothingAfterCreate) {
     const auto everything = [&] {
         FixedBuffer buffer = *arena.acquire();
         std::array<std::byte, 512> stack{};
-        io.write(fd, buffer.bytes(), 0, 1);
-        io.read(fd, buffer.bytes(), 0, 2);
-        io.read(fd, stack, 0, 3);
-        io.fsync(fd, 4);
-        io.fdatasync(fd, 5);
-        io.statx(fd, found, 6);
-        io.statx(from.c_str(), found, 7);
-        io.open(from.c_str(), {.read = true}, 8);
-        io.nop(9);
+        ASSERT_TRUE(io.write(fd, buffer.bytes(), 0, 1));
+        ASSERT_TRUE(io.read(fd, buffer.bytes(), 0, 2));
+        ASSERT_TRUE(io.read(fd, stack, 0, 3));
+        ASSERT_TRUE(io.fsync(fd, 4));
+        ASSERT_TRUE(io.fdatasync(fd, 5));
+        ASSERT_TRUE(io.statx(fd, found, 6));
+        ASSERT_TRUE(io.statx(from.c_str(), found, 7));
+        ASSERT_TRUE(io.open(from.c_str(), {.read = true}, 8));
+        ASSERT_TRUE(io.nop(9));
         for (int done = 0; io.in_flight() > 0; ++done) {
             for (const Completion& completion : done % 2 == 0 ? io.park() : io.park(1s))
                 if (completion.token == 8) ::close(completion.res);
             (void)io.poll();
         }
-        io.rename(from.c_str(), to.c_str(), 10);
+        ASSERT_TRUE(io.rename(from.c_str(), to.c_str(), 10));
         (void)io.park();
-        io.rename(to.c_str(), from.c_str(), 11);
+        ASSERT_TRUE(io.rename(to.c_str(), from.c_str(), 11));
         while (io.in_flight() > 0) (void)io.park();
-        io.unlink(to.c_str(), 12);
+        ASSERT_TRUE(io.unlink(to.c_str(), 12));
         while (io.in_flight() > 0) (void)io.park();
         while (io.nop(13)) {
         }
@@ -60,7 +60,7 @@ TEST_P(InvariantTest, I4_AllocatesNothingAfterCreate) {
     const std::uint64_t before = allocations_made();
     for (int i = 0; i < 10; ++i) everything();
     EXPECT_EQ(allocations_made(), before);
-    io.close(fd, 14);
+    ASSERT_TRUE(io.close(fd, 14));
     drain(io);
 }
 

@@ -17,7 +17,7 @@ void tell(const char* feature, bool found) { tell(feature, std::string(found ? "
 std::optional<squall::Features> try_ring(const squall::IoOptions& options) {
     auto io = squall::Io::create(options);
     if (!io) return std::nullopt;
-    io->nop(1);
+    (void)io->nop(1);
     for (const squall::Completion& done : io->park())
         if (done.ok()) return io->features();
     return std::nullopt;
@@ -53,7 +53,7 @@ int main() {
     if (!arena) return std::puts(arena.error().message().c_str()), 1;
     auto io = squall::Io::create({.arena = &*arena});
     if (!io) return std::puts(io.error().message().c_str()), 1;
-    io->nop(1);
+    (void)io->nop(1);
     (void)io->park();
 
     const squall::Features& features = io->features();

@@ -112,7 +112,7 @@ TEST_P(ExitTest, I3_HoldsWithCompletionsNobodyReaped) {
     Io io = make();
     for (Token token = 0; token < 64; ++token) ASSERT_TRUE(io.nop(token));
     (void)io.poll();
-    for (Token token = 0; token < 10; ++token) io.nop(token);
+    for (Token token = 0; token < 10; ++token) (void)io.nop(token);
 }
 
 // As a kernel before 6.0, which can only cancel everything by closing the ring.
@@ -155,7 +155,7 @@ TEST_P(ExitTest, I3_HoldsForTransfersOfAThreadThatHasEnded) {
     for (int round = 0; round < 10; ++round) {
         std::optional<Io> io = make();
         std::thread([&] {
-            for (Token token = 0; token < 32; ++token) io->write(file, lease.bytes(), token * 8192, token);
+            for (Token token = 0; token < 32; ++token) ASSERT_TRUE(io->write(file, lease.bytes(), token * 8192, token));
             (void)io->poll();
         }).join();
         io.reset();
@@ -277,7 +277,7 @@ TEST(ExitDeathTest, AbortsWhileCompletionsAreAlive) {
     EXPECT_DEATH(
         {
             std::optional<Io> io = make_io({.entries = 8});
-            io->nop(1);
+            (void)io->nop(1);
             const Completions alive = io->park();
             io.reset();
         },
@@ -285,7 +285,7 @@ TEST(ExitDeathTest, AbortsWhileCompletionsAreAlive) {
     EXPECT_DEATH(
         {
             Io io = make_io({.entries = 8});
-            io.nop(1);
+            (void)io.nop(1);
             const Completions alive = io.park();
             const Io moved = std::move(io);
         },

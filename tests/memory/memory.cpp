@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "explain.hpp"
+#include "message.hpp"
 #include "squall/squall.hpp"
 #include "sys.hpp"
 
@@ -389,28 +389,29 @@ void call_the_kernel(const std::string& directory, const std::string& path) {
     doing = "system calls";
     std::array<std::byte, 2 * block> bytes;
     forget(bytes);
-    const int fd = sys::openat(path.c_str(), O_RDONLY | O_CLOEXEC, 0);
-    EXPECT(sys::read(fd, bytes.data(), 77) == 77);
+    const int fd = sys::openat(sys::host, path.c_str(), O_RDONLY | O_CLOEXEC, 0);
+    EXPECT(sys::read(sys::host, fd, bytes.data(), 77) == 77);
     EXPECT(holds(bytes, 77) && came_from(std::span(bytes).first(77), 0));
-    sys::close(fd);
+    sys::close(sys::host, fd);
     forget(bytes);
-    EXPECT(sys::read(-1, bytes.data(), 77) == -EBADF);
+    EXPECT(sys::read(sys::host, -1, bytes.data(), 77) == -EBADF);
     EXPECT(holds(bytes, 0));
-    const int listed = sys::openat(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    const long got = sys::getdents64(listed, bytes.data(), bytes.size());
+    const int listed = sys::openat(sys::host, directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    const long got = sys::getdents64(sys::host, listed, bytes.data(), bytes.size());
     EXPECT(got > 0 && holds(bytes, static_cast<std::size_t>(got)));
-    sys::close(listed);
+    sys::close(sys::host, listed);
 
     using Stat = struct ::statx;
-    EXPECT(fills<Stat>([&](Stat& out) { return sys::statx(-1, path.c_str(), 0, STATX_BASIC_STATS, &out); }));
-    EXPECT(fills<Stat>([&](Stat& out) { return sys::statx(-1, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &out); }, false));
+    EXPECT(fills<Stat>([&](Stat& out) { return sys::statx(sys::host, -1, path.c_str(), 0, STATX_BASIC_STATS, &out); }));
+    EXPECT(fills<Stat>([&](Stat& out) { return sys::statx(sys::host, -1, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &out); },
+                       false));
     int ends[2];
     forget(bytes_of(ends));
-    EXPECT(sys::pipe2(ends, O_CLOEXEC) == 0 && holds(bytes_of(ends), sizeof(ends)));
-    EXPECT(fills<int>([&](int& out) { return sys::ioctl(ends[0], FIONREAD, &out); }));
-    sys::close(ends[0]);
-    sys::close(ends[1]);
-    EXPECT(fills<int>([](int& out) { return sys::ioctl(-1, FIONREAD, &out); }, false));
+    EXPECT(sys::pipe2(sys::host, ends, O_CLOEXEC) == 0 && holds(bytes_of(ends), sizeof(ends)));
+    EXPECT(fills<int>([&](int& out) { return sys::ioctl(sys::host, ends[0], FIONREAD, &out); }));
+    sys::close(sys::host, ends[0]);
+    sys::close(sys::host, ends[1]);
+    EXPECT(fills<int>([](int& out) { return sys::ioctl(sys::host, -1, FIONREAD, &out); }, false));
     using Limits = std::uint64_t[2];
     EXPECT(fills<Limits>([](Limits& out) { return sys::prlimit(RLIMIT_NOFILE, out); }));
     struct {
@@ -425,13 +426,13 @@ void call_the_kernel(const std::string& directory, const std::string& path) {
 
     // The kernel takes the place that was just given up, most likely.
     for (int round = 0; round < 2; ++round) {
-        const long at = sys::mmap(block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const long at = sys::mmap(sys::host, block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         EXPECT(!sys::is_error(at));
         if (sys::is_error(at)) return;
         const std::span page(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(at)), block);
         EXPECT(holds(page, block) && page[0] == std::byte{0} && page[block - 1] == std::byte{0});
         forget(page);
-        sys::munmap(page.data(), page.size());
+        sys::munmap(sys::host, page.data(), page.size());
     }
 }
 

@@ -6,30 +6,30 @@
 // twice, nor an SQ slot lost; and nothing changes where the indices wrap. The poller's sleep is sleep.pml's.
 //
 //   here                the code
-//   queue()             Io::queue() (io.hpp), Ring::has_room(), push(), SubmissionQueue::push() (ring.hpp)
-//   make_room()         Ring::make_room() (ring.cpp), SubmissionQueue::widen() (ring.hpp), CompletionQueue::lent()
-//   publish()           SubmissionQueue::publish() (ring.hpp); publish_and_check_sleep() is no weaker
-//   reap()              Ring::hand_out() (ring.hpp), CompletionQueue::ready(), lend() and give_back() (completion.hpp)
+//   queue()             Io::queue() (io.hpp), Front::has_room(), push() (front.hpp), SqeCursor (queue.hpp)
+//   make_room()         Queues::free_sqes(), SubmissionQueue::free_sqes(), CompletionQueue::taken() (queue.hpp)
+//   publish()           SubmissionQueue::publish() (queue.hpp); publish_and_check_sleep() is no weaker
+//   reap()              Front::hand_out() (front.hpp), CompletionQueue::ready(), take() and advance() (queue.hpp)
 //   kernel: takes       io_sqring_entries(), io_get_sqe(), io_commit_sqring()
 //   kernel: posts       io_cqe_cache_refill(), io_commit_cqring()
 //
 // The kernel orders its load of the CQ head before its stores to CQEs by a control dependency: ACQUIRE stands for that.
 //
-// -DALONE is the CQ alone, with a kernel that posts whenever it finds room. What give_back() owes it shows only there: in a
+// -DALONE is the CQ alone, with a kernel that posts whenever it finds room. What advance() owes it shows only there: in a
 // ring of squall's every CQE is owed to an operation (I2), which was queued after the slot had been given back, so that
 // publish() orders the same once more.
 
 // The mutants: each must be found, in one of the sizes at least.
 #define PUBLISH_RELAXED 1      // publish() stores the SQ tail relaxed
-#define WIDEN_RELAXED 2        // widen() loads the SQ head relaxed
+#define LOOK_RELAXED 2        // free_sqes() loads the SQ head relaxed
 #define READY_RELAXED 3        // ready() loads the CQ tail relaxed
-#define GIVE_BACK_RELAXED 4    // give_back() stores the CQ head relaxed
-#define GIVEN_BACK_EARLY 5     // lend() gives the CQ slots back at once
+#define ADVANCE_RELAXED 4    // advance() stores the CQ head relaxed
+#define GIVEN_BACK_EARLY 5     // take() gives the CQ slots back at once
 #define FLIGHT_FORGOTTEN 6     // make_room() does not count operations in flight
-#define CQ_FORGOTTEN 7         // widen() looks at the SQ's room alone
-#define SQ_FORGOTTEN 8         // widen() looks at the CQ's room alone
-#define END_FORGOTTEN 9        // widen() goes beyond the end of the SQE array
-#define LEND_FORGOTTEN 10      // lend() does not move the head: completions are handed out again
+#define CQ_FORGOTTEN 7         // free_sqes() looks at the SQ's room alone
+#define SQ_FORGOTTEN 8         // free_sqes() looks at the CQ's room alone
+#define END_FORGOTTEN 9        // free_sqes() goes beyond the end of the SQE array
+#define TAKE_FORGOTTEN 10      // take() does not move the head: completions are handed out again
 #define INDICES_COMPARED 11    // ready() compares indices as numbers, which is wrong where they wrap
 #define KERNEL_TAIL_RELAXED 12 // the kernel loads the SQ tail relaxed
 #define KERNEL_HEAD_RELAXED 13 // the kernel stores the SQ head relaxed
@@ -59,7 +59,7 @@ byte outstanding; // tokens that were queued and not seen completed, a bit each
 inline make_room() {
     atomic {
         promised = (MUTANT == FLIGHT_FORGOTTEN -> 0 : in_flight) + distance(own(CQ_HEAD), head);
-        load(SQ_HEAD, room, weakened(ACQUIRE, WIDEN_RELAXED, RELAXED));
+        load(SQ_HEAD, room, weakened(ACQUIRE, LOOK_RELAXED, RELAXED));
         room = SQ - distance(room, tail);
         assert(room <= SQ);
         promised = (promised < CQ -> CQ - promised : 0);
@@ -109,7 +109,7 @@ inline reap() {
         assert(count <= in_flight);
         in_flight = in_flight - (ALONE -> 0 : count);
         at = head; last = distance(0, head + count); count = 0;
-        head = (MUTANT == LEND_FORGOTTEN -> head : last)
+        head = (MUTANT == TAKE_FORGOTTEN -> head : last)
     }
     if
     :: MUTANT == GIVEN_BACK_EARLY -> store(CQ_HEAD, head, RELEASE)
@@ -130,7 +130,7 @@ inline reap() {
     :: else -> break
     od;
     at = 0; last = 0;
-    store(CQ_HEAD, head, weakened(RELEASE, GIVE_BACK_RELAXED, RELAXED))
+    store(CQ_HEAD, head, weakened(RELEASE, ADVANCE_RELAXED, RELAXED))
 }
 
 proctype user() {

@@ -4,10 +4,10 @@
 // In every interleaving: nobody waits for ever. The rings themselves are queues.pml's: here an operation is a number.
 //
 //   here                 the code
-//   publish_and_check()  SubmissionQueue::publish_and_check_sleep() (ring.hpp), Ring::show_to_poller() (ring.cpp)
-//   enter()              Ring::enter() for a ring with SQPOLL (ring.cpp), io_uring_enter()
-//   user: polls, parks   Ring::poll(), park() (ring.hpp), poll_slowly(), park_slowly() (ring.cpp)
-//   user: ends           Ring::drain() (ring.cpp), SubmissionQueue::close() (ring.hpp)
+//   publish_and_check()  SubmissionQueue::publish_and_check_sleep() (queue.hpp)
+//   enter()              Ring::enter_beside_poller() (enter.cpp), io_uring_enter()
+//   user: polls, parks   Front::poll(), park() (front.hpp), Single::poll(), park() (single.cpp)
+//   user: ends           Ring::cancel_and_wait() (teardown.cpp), SubmissionQueue::close() (queue.hpp)
 //   poller               io_sq_thread()
 
 // The mutants: each must be found.
@@ -16,7 +16,7 @@
 #define LOOKS_FIRST 3      // it looks at the flags before it publishes
 #define NOTED_EARLY 4      // enter() takes the tail for seen before it knows that the wake-up was not refused
 #define PARK_LOOKS_NOT 5   // park() waits without a look at the flags
-#define END_WAKES_NOT 6    // drain() does not wake the poller
+#define END_WAKES_NOT 6    // cancel_and_wait() does not wake the poller
 #define END_DROPS_ALL 7    // close() takes what was published for dropped: ~Io returns while the kernel still writes
 #define POLLER_NO_FENCE 8  // the poller has no fence between NEED_WAKEUP and its last look at the tail
 #define POLLER_LOOKS_NOT 9 // the poller does not look at the tail once more

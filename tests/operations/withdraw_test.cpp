@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Taking back what is queued and not yet the kernel's: which operations come back, in which order, that none of them is
-// done, and that the ring goes on as if they had never been queued. What two rings make of it is pair_test.cpp's.
+// done, and that the ring goes on as if they had never been queued. What two rings make of it is polled_test.cpp's.
 #include <fcntl.h>
 #include <unistd.h>
 

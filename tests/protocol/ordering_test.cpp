@@ -11,7 +11,8 @@
 #include <thread>
 
 #include "squall/arena.hpp"
-#include "squall/ring.hpp"
+#include "squall/completions.hpp"
+#include "squall/queue.hpp"
 
 namespace squall::detail {
 namespace {
@@ -57,7 +58,7 @@ void expect_sqes_in_order(bool sqpoll) {
         alignas(64) std::uint32_t flags = 0;
         alignas(64) abi::SqeWords sqes[entries];
     } ring;
-    const SubmissionQueue::Tail start = ring.tail;
+    const Sequence start = ring.tail;
     std::thread kernel([&ring, head = ring.head]() mutable {
         for (std::uint64_t seen = 0; seen < total;) {
             const std::uint32_t tail = load_acquire(&ring.tail);
@@ -68,13 +69,15 @@ void expect_sqes_in_order(bool sqpoll) {
         }
     });
     SubmissionQueue queue({&ring.head, &ring.tail, &ring.flags, ring.sqes, entries}, start);
-    for (SubmissionQueue::Tail tail = start; tail - start < total;) {
-        if (queue.full() && !queue.widen(tail, entries)) {
-            std::this_thread::yield();
+    SqeCursor cursor;
+    for (Sequence tail = start; tail - start < total;) {
+        if (cursor.full()) {
+            cursor.point_at(queue.free_sqes(tail, entries));
+            if (cursor.full()) std::this_thread::yield();
             continue;
         }
-        queue.slot().user_data = abi::Word{tail - start};
-        queue.push();
+        cursor.slot().user_data = abi::Word{tail - start};
+        cursor.advance();
         ++tail;
         if (sqpoll)
             EXPECT_FALSE(queue.publish_and_check_sleep(tail));

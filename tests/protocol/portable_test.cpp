@@ -24,19 +24,19 @@
 
 namespace squall_elsewhere {
 
-constinit sys::Replacement sys::replacement = nullptr;
+constinit sys::Kernel* sys::host = nullptr;
 
 namespace {
 
 TEST(Portable, AFailureIsANegativeErrnoAndErrnoIsLeftAsItWas) {
     errno = EXDEV;
-    EXPECT_EQ(sys::close(-1), -EBADF);
+    EXPECT_EQ(sys::close(nullptr, -1), -EBADF);
     EXPECT_EQ(errno, EXDEV);
-    EXPECT_EQ(sys::openat("", O_RDONLY, 0), -ENOENT);
-    EXPECT_EQ(sys::mkdirat("/", 0), -EEXIST);
+    EXPECT_EQ(sys::openat(nullptr, "", O_RDONLY, 0), -ENOENT);
+    EXPECT_EQ(sys::mkdirat(nullptr, "/", 0), -EEXIST);
     EXPECT_EQ(sys::madvise(nullptr, 4096, -1), -EINVAL);
-    EXPECT_EQ(sys::io_uring_register(1'000'000'000, 0, nullptr, 0), -EBADF);
-    EXPECT_EQ(sys::io_uring_enter(-1, 0, 0, 0, nullptr, 0), -EBADF);
+    EXPECT_EQ(sys::io_uring_register(nullptr, 1'000'000'000, 0, nullptr, 0), -EBADF);
+    EXPECT_EQ(sys::io_uring_enter(nullptr, -1, 0, 0, 0, nullptr, 0), -EBADF);
     EXPECT_EQ(errno, EXDEV);
     EXPECT_EQ(sys::getpid(), ::getpid());
     EXPECT_EQ(sys::gettid(), ::gettid());
@@ -47,12 +47,12 @@ TEST(Portable, AllSixArgumentsReachTheKernel) {
     const int fd = ::memfd_create("file", MFD_CLOEXEC);
     ASSERT_EQ(::ftruncate(fd, 8192), 0);
     ASSERT_EQ(::pwrite(fd, "second page", 11, 4096), 11);
-    const long at = sys::mmap(4096, PROT_READ, MAP_SHARED, fd, 4096);
+    const long at = sys::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 4096);
     ASSERT_FALSE(sys::is_error(at));
     const char* const text = reinterpret_cast<const char*>(static_cast<std::uintptr_t>(at));
     EXPECT_STREQ(text, "second page");
-    EXPECT_EQ(sys::munmap(reinterpret_cast<void*>(static_cast<std::uintptr_t>(at)), 4096), 0);
-    EXPECT_EQ(sys::close(fd), 0);
+    EXPECT_EQ(sys::munmap(nullptr, reinterpret_cast<void*>(static_cast<std::uintptr_t>(at)), 4096), 0);
+    EXPECT_EQ(sys::close(nullptr, fd), 0);
     EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
 }
 
@@ -61,20 +61,31 @@ TEST(Portable, TheLast4095NumbersAreErrorsAndAddressesAreNone) {
     EXPECT_FALSE(sys::is_error(-4096) || sys::is_error(0) || sys::is_error(4096) || sys::is_error(INT64_MIN));
 }
 
-std::vector<std::uintptr_t> seen;
-long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-            std::uintptr_t f) noexcept {
-    seen = {static_cast<std::uintptr_t>(number), a, b, c, d, e, f};
-    return 42;
+class Answering final : public sys::Kernel {
+public:
+    std::vector<std::uintptr_t> seen;
+
+private:
+    long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+              std::uintptr_t f) noexcept override {
+        seen = {static_cast<std::uintptr_t>(number), a, b, c, d, e, f};
+        return 42;
+    }
+};
+
+TEST(Portable, AKernelThatIsNotLinuxIsAskedInItsPlace) {
+    Answering kernel;
+    EXPECT_EQ(sys::io_uring_enter(&kernel, -1, 2, 3, 4, nullptr, 6), 42);
+    EXPECT_EQ(kernel.seen, (std::vector<std::uintptr_t>{426, UINTPTR_MAX, 2, 3, 4, 0, 6}));
+    EXPECT_EQ(sys::close(nullptr, -1), -EBADF) << "who is not asked does not answer";
 }
 
-TEST(Portable, WhatTakesTheKernelsPlaceIsAskedInstead) {
-    sys::replacement = &answer;
-    EXPECT_EQ(sys::io_uring_enter(-1, 2, 3, 4, nullptr, 6), 42);
-    EXPECT_EQ(seen, (std::vector<std::uintptr_t>{426, UINTPTR_MAX, 2, 3, 4, 0, 6}));
+TEST(Portable, TheHostAnswersForTheProcess) {
+    Answering kernel;
+    sys::host = &kernel;
     EXPECT_EQ(sys::getpid(), 42);
-    EXPECT_EQ(seen, (std::vector<std::uintptr_t>{SYS_getpid, 0, 0, 0, 0, 0, 0})) << "zero where nothing is said";
-    sys::replacement = nullptr;
+    EXPECT_EQ(kernel.seen, (std::vector<std::uintptr_t>{SYS_getpid, 0, 0, 0, 0, 0, 0})) << "zero where nothing is said";
+    sys::host = nullptr;
     EXPECT_EQ(sys::getpid(), ::getpid());
 }
 

@@ -10,7 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "squall/ring.hpp"
+#include "squall/completions.hpp"
+#include "squall/queue.hpp"
 
 namespace squall::detail {
 namespace {
@@ -52,16 +53,19 @@ struct FakeRing {
     std::vector<Completion> cqes;
 };
 
-// The queue with the tail that its owner keeps.
+// The queue with the tail and the cursor that its owner keeps.
 struct Producer {
     explicit Producer(FakeRing& ring) : tail(ring.sq_tail), queue(ring.submission_queue()) {}
     void push(std::uint64_t token) {
-        queue.slot().user_data = abi::Word{token};
-        queue.push();
+        cursor.slot().user_data = abi::Word{token};
+        cursor.advance();
         ++tail;
     }
-    [[nodiscard]] bool full() const { return queue.full(); }
-    bool widen(std::uint32_t cq_room) { return queue.widen(tail, cq_room); }
+    [[nodiscard]] bool full() const { return cursor.full(); }
+    bool look(std::uint32_t cq_room) {
+        cursor.point_at(queue.free_sqes(tail, cq_room));
+        return !cursor.full();
+    }
     [[nodiscard]] bool unflushed() const { return queue.unflushed(tail); }
     void publish() { queue.publish(tail); }
     [[nodiscard]] bool publish_and_check_sleep() { return queue.publish_and_check_sleep(tail); }
@@ -70,15 +74,16 @@ struct Producer {
     void note_published() { queue.note_published(tail); }
     std::uint32_t close(bool sqpoll) { return queue.close(tail, sqpoll); }
 
-    SubmissionQueue::Tail tail;
+    Sequence tail;
     SubmissionQueue queue;
+    SqeCursor cursor;
 };
 
 TEST(SubmissionQueue, IsFullUntilItWasAskedToLookForRoom) {
     FakeRing ring(8, 16);
     Producer sq(ring);
     EXPECT_TRUE(sq.full());
-    EXPECT_TRUE(sq.widen(16));
+    EXPECT_TRUE(sq.look(16));
     EXPECT_FALSE(sq.full());
 }
 
@@ -87,25 +92,25 @@ TEST(SubmissionQueue, TakesExactlyItsEntriesAtEverySize) {
         FakeRing ring(entries, 2 * entries);
         Producer sq(ring);
         std::uint32_t taken = 0;
-        while (!sq.full() || sq.widen(2 * entries - taken)) {
+        while (!sq.full() || sq.look(2 * entries - taken)) {
             sq.push(taken);
             ASSERT_LE(++taken, entries);
         }
         EXPECT_EQ(taken, entries);
         sq.publish();
         EXPECT_EQ(ring.consume(), entries);
-        EXPECT_TRUE(sq.widen(entries));
+        EXPECT_TRUE(sq.look(entries));
     }
 }
 
 TEST(SubmissionQueue, TakesNoMoreThanTheCompletionQueueHasRoomFor) {
     FakeRing ring(8, 16);
     Producer sq(ring);
-    EXPECT_TRUE(sq.widen(3));
+    EXPECT_TRUE(sq.look(3));
     for (unsigned i = 0; i < 3; ++i) sq.push(i);
     EXPECT_TRUE(sq.full());
-    EXPECT_FALSE(sq.widen(0));
-    EXPECT_TRUE(sq.widen(1));
+    EXPECT_FALSE(sq.look(0));
+    EXPECT_TRUE(sq.look(1));
     sq.push(3);
     EXPECT_TRUE(sq.full());
 }
@@ -113,7 +118,7 @@ TEST(SubmissionQueue, TakesNoMoreThanTheCompletionQueueHasRoomFor) {
 TEST(SubmissionQueue, ShowsTheKernelNothingBeforeItIsPublished) {
     FakeRing ring(8, 16);
     Producer sq(ring);
-    ASSERT_TRUE(sq.widen(8));
+    ASSERT_TRUE(sq.look(8));
     sq.push(7);
     EXPECT_TRUE(sq.unflushed());
     EXPECT_EQ(ring.consume(), 0U);
@@ -128,7 +133,7 @@ TEST(SubmissionQueue, ShowsTheKernelNothingBeforeItIsPublished) {
 TEST(SubmissionQueue, KeepsWhatTheKernelLeft) {
     FakeRing ring(8, 16);
     Producer sq(ring);
-    ASSERT_TRUE(sq.widen(8));
+    ASSERT_TRUE(sq.look(8));
     for (unsigned i = 0; i < 5; ++i) sq.push(i);
     sq.publish();
     store_release(&ring.sq_head, 2U);  // the kernel took two of five
@@ -137,13 +142,12 @@ TEST(SubmissionQueue, KeepsWhatTheKernelLeft) {
     EXPECT_EQ(sq.unconsumed(), 3U);
     EXPECT_EQ(sq.close(false), 3U);
     EXPECT_FALSE(sq.unflushed());
-    EXPECT_TRUE(sq.full());
 }
 
 TEST(SubmissionQueue, DropsOnlyWhatAnSqpollThreadWasNotShown) {
     FakeRing ring(8, 16);
     Producer sq(ring);
-    ASSERT_TRUE(sq.widen(8));
+    ASSERT_TRUE(sq.look(8));
     for (unsigned i = 0; i < 3; ++i) sq.push(i);
     EXPECT_FALSE(sq.publish_and_check_sleep());
     for (unsigned i = 0; i < 2; ++i) sq.push(i);
@@ -161,19 +165,20 @@ TEST(SubmissionQueue, SaysWhenThePollerSleeps) {
 }
 
 TEST(SubmissionQueue, StaysFullWhenItIsWiped) {
-    const SubmissionQueue wiped;
-    EXPECT_TRUE(wiped.full());
-    EXPECT_FALSE(wiped.unflushed(0));
+    const Queues wiped;
+    EXPECT_TRUE(SqeCursor().full());
+    EXPECT_FALSE(wiped.sq.unflushed(0));
+    EXPECT_EQ(wiped.in_flight(), 0U);
 }
 
 TEST(SubmissionQueueDeathTest, RefusesAHeadThatOvertookTheTail) {
     FakeRing ring(8, 16);
     Producer sq(ring);
     store_release(&ring.sq_head, 1U);
-    EXPECT_DEATH((void)sq.widen(8), "the SQ has 9 free slots of 8");
+    EXPECT_DEATH((void)sq.look(8), "the SQ has 9 free slots of 8");
 }
 
-TEST(CompletionQueue, LendsInOrderAndReadsInPlace) {
+TEST(CompletionQueue, IsReadInOrderAndInPlace) {
     FakeRing ring(8, 4);
     CompletionQueue cq = ring.completion_queue();
     ring.post(11);
@@ -195,11 +200,11 @@ TEST(CompletionQueue, HandsTheSlotsBackOnlyWhenTheRangeDies) {
     {
         const Completions done(cq, cq.ready(), 0);
         EXPECT_EQ(load_relaxed(&ring.cq_head), 0U);
-        EXPECT_EQ(cq.lent(), 2U);
+        EXPECT_EQ(cq.taken(), 2U);
         EXPECT_EQ(cq.ready(), 0U);
     }
     EXPECT_EQ(load_relaxed(&ring.cq_head), 2U);
-    EXPECT_EQ(cq.lent(), 0U);
+    EXPECT_EQ(cq.taken(), 0U);
 }
 
 TEST(CompletionQueue, MovesARangeWithoutHandingBackTwice) {
@@ -208,11 +213,11 @@ TEST(CompletionQueue, MovesARangeWithoutHandingBackTwice) {
     ring.post(1);
     Completions first(cq, cq.ready(), 0);
     Completions second(std::move(first));
-    EXPECT_TRUE(cq.is_lent());
+    EXPECT_TRUE(cq.is_taken());
     EXPECT_TRUE(first.empty());  // NOLINT: a moved-from range is empty
     EXPECT_EQ(second.size(), 1U);
     second = Completions(0);
-    EXPECT_FALSE(cq.is_lent());
+    EXPECT_FALSE(cq.is_taken());
     EXPECT_EQ(load_relaxed(&ring.cq_head), 1U);
 }
 
@@ -240,16 +245,16 @@ TEST(CompletionQueue, MovesAllThatARangeIs) {
     Completions& same = assigned;
     assigned = std::move(same);
     expect(assigned, {2, 3}, EPERM);
-    EXPECT_TRUE(cq.is_lent());
+    EXPECT_TRUE(cq.is_taken());
     EXPECT_EQ(load_relaxed(&ring.cq_head), UINT32_MAX);
     assigned = Completions(ESTALE);
     expect(assigned, {}, ESTALE);
-    EXPECT_FALSE(cq.is_lent());
+    EXPECT_FALSE(cq.is_taken());
     EXPECT_EQ(load_relaxed(&ring.cq_head), 1U);
     EXPECT_EQ(cq.ready(), 1U);
     assigned = Completions(cq, 1, 0);
     assigned = Completions(0);
-    EXPECT_EQ(load_relaxed(&ring.cq_head), 2U) << "each range that is assigned over gives back what it was lent";
+    EXPECT_EQ(load_relaxed(&ring.cq_head), 2U) << "each range that is assigned over gives back what it had taken";
 }
 
 TEST(CompletionQueue, FindsTheFirstWithATokenAmongThoseThatAreReady) {
@@ -282,8 +287,8 @@ TEST(CompletionQueue, WalksForwardOneByOne) {
 
 TEST(CompletionQueue, GivesNothingBackInAForkedChild) {
     CompletionQueue wiped;
-    wiped.give_back();  // null is not written to
-    EXPECT_FALSE(wiped.is_lent());
+    wiped.advance();  // null is not written to
+    EXPECT_FALSE(wiped.is_taken());
 }
 
 TEST(CompletionQueue, MayBeWalkedTwice) {
@@ -313,7 +318,7 @@ TEST(CompletionQueueDeathTest, RefusesATailBeyondItsEntries) {
 }
 
 // In a ring of squall's every CQE is owed to an operation that was queued after its slot had been given back, so that the SQ
-// tail orders what give_back() does. Here it is alone.
+// tail orders what advance() does. Here it is alone.
 TEST(CompletionQueue, GivesSlotsBackToAKernelThatPostsOfItsOwnAccordOnlyWhenTheyAreRead) {
     constexpr std::uint64_t total = 100'000;
     FakeRing ring(4, 4, UINT32_MAX - 1000);
@@ -371,7 +376,7 @@ void run_against_a_kernel(bool sleepy) {
     while (seen < total) {
         for (unsigned batch = 0; batch < 7 && queued < total; ++batch) {
             const auto in_flight = static_cast<std::uint32_t>(queued - seen);
-            if (sq.full() && !sq.widen(cq.entries() - in_flight - cq.lent())) break;
+            if (sq.full() && !sq.look(cq.entries() - in_flight - cq.taken())) break;
             sq.push(queued++);
         }
         if (sq.unflushed()) {

@@ -12,7 +12,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "explain.hpp"
+#include "message.hpp"
 #include "support.hpp"
 
 namespace squall {
@@ -63,7 +63,7 @@ bool does_without(const Fault& fault) {
     // Locked memory, which may be what a ring had that was closed a moment ago, and is asked for again.
     if (fault.errno_value() == ENOMEM && (fault.number == nr_setup || fault.code == abi::register_buffers))
         return detail::memlock_limit().has_value();
-    if (fault.number == nr_setup) return fault.errno_value() == EINVAL;  // the next rung down
+    if (fault.number == nr_setup) return fault.errno_value() == EINVAL;  // the next fallback
     if (fault.number != nr_register) return false;
     if (fault.errno_value() == EINTR) return true;  // and is tried again
     return fault.code == abi::register_iowq_max_workers && fault.errno_value() != EINVAL;
@@ -85,7 +85,7 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
                 return Io::create(options);
             };
             const auto io = make();
-            // An old kernel takes the last rung of the ladder alone.
+            // An old kernel takes the last fallback alone.
             if (!io && !submits_all && fault && fault->number == nr_setup && fault->errno_value() == EINVAL) return;
             if (!fault || does_without(*fault)) {
                 ASSERT_TRUE(io) << io.error().message();
@@ -95,7 +95,7 @@ TEST_P(FaultsTest, CreateSucceedsOrSaysWhichCallFailedAndLeavesNothingBehind) {
             if (fault->code == abi::register_iowq_max_workers)
                 EXPECT_EQ(io.error().code(), EOPNOTSUPP);
             else
-                // Of two rings and what binds them, pair_test.cpp has the names.
+                // Of two rings and what binds them, polled_test.cpp has the names.
                 expect_named(io.error(), *fault,
                              GetParam().polling == Polling::none ? name_in_create(*fault, with_more) : "Io::create: ");
             // The arena goes now, and would abort were a ring still counted among its users.
@@ -179,7 +179,7 @@ TEST_P(FaultsTest, SubmittingAndReapingLosesAndRepeatsNothing) {
     }
 }
 
-// Transfers of a file that cannot be polled, which a pair sends twice, among operations of its other ring.
+// Transfers of a file that cannot be polled, which are sent twice, among operations of the other ring.
 TEST_P(FaultsTest, TransfersOfASlotAreDoneOnceEach) {
     const TempDir dir;
     std::vector<std::byte> content(20);
@@ -272,7 +272,7 @@ TEST_P(FaultsTest, AFileIsPutIntoASlotOrTheErrorSaysWhich) {
             const FaultsHere here;
             set = io.set_file(FileSlot(1), null);
         }
-        // The second call of a pair's is about polling, which a file may do without.
+        // With polling the second call is about polling, which a file may do without.
         const bool put = !fault || fault->errno_value() == EINTR || fault->nth > 0;
         ASSERT_EQ(set.has_value(), put);
         if (!put) expect_named(set.error(), *fault, "Io::set_file(slot 1, fd=");
@@ -301,7 +301,7 @@ TEST_P(FaultsTest, AFileIsOpenedIntoASlotOrTheCompletionSaysWhyNot) {
                 for (const Completion& done : park) opened = done.res;
             }
         }
-        // Only what puts the file into a table can stop it: a pair does that itself, when the file is open.
+        // Only what puts the file into a table can stop it: with polling squall does that itself, when the file is open.
         if (opened < 0) {
             ASSERT_TRUE(fault && fault->number == nr_register);
             EXPECT_EQ(opened, fault->answer);

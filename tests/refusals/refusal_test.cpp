@@ -285,7 +285,7 @@ TEST_P(OldKernelTest, GetsTheBestThatItHasAndNothingLess) {
         std::fill(bytes.begin(), bytes.end(), std::byte{});
         EXPECT_EQ(result_of(io, io.read(file, bytes, 0, 3)), 10'000);
         EXPECT_EQ(find_wrong(bytes, 0), -1);
-        // Some of a batch fail, and go round the ring more than once: no completion is lost on any rung.
+        // Some of a batch fail, and go round the ring more than once: no completion is lost at any fallback.
         unsigned completed = 0;
         for (int round = 0; round < 50; ++round) {
             for (int i = 0; i < 8; ++i) {
@@ -349,7 +349,7 @@ TEST(Errno, IsLeftAsItWasByWhatSucceedsAndByWhatIsRefused) {
             const TempDir dir;
             const std::string name = dir.file("f");
             const Fd file(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-            sys::replacement = nullptr;  // squall's own system calls, since the seam's are libc's, which sets it
+            sys::host = nullptr;  // squall's own system calls, since the seam's are libc's, which sets it
             std::string left;
             const auto after = [&left](const char* call) {
                 if (errno != EXDEV) left += std::string(call) + " ";

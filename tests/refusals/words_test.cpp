@@ -15,7 +15,7 @@
 #include <map>
 
 #include "child.hpp"
-#include "explain.hpp"
+#include "message.hpp"
 #include "support.hpp"
 #include "trace.hpp"
 

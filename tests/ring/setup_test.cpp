@@ -215,7 +215,7 @@ TEST(Setup, AsksForTheBestOfEachMode) {
     for (const abi::Params& params : kernel.setups) expect_no_more_than_is_asked(params);
 }
 
-// A kernel answers EINVAL to a flag that it does not know; each rung gives up the newest that is left.
+// A kernel answers EINVAL to a flag that it does not know; each fallback gives up the newest that is left.
 TEST(Setup, GivesUpTheNewestFlagFirst) {
     const auto tried = [](Mode mode, std::uint32_t unknown) {
         UserKernel kernel;
@@ -311,19 +311,19 @@ TEST(Setup, AsksForWhatTheHeadersSayWhereNothingIsSaid) {
 }
 
 TEST(Setup, AFileSlotIsAPlaceBehindTheFirstOrNowhere) {
-    EXPECT_EQ(FileSlot(0).place(), 1U);
+    EXPECT_EQ(FileSlot(0).table_index(), 1U);
     EXPECT_EQ(FileSlot(0).number(), 0U);
     EXPECT_EQ(FileSlot::count_max, (1U << 20) - 1);
-    EXPECT_EQ(FileSlot(FileSlot::count_max - 1).place(), FileSlot::count_max);
+    EXPECT_EQ(FileSlot(FileSlot::count_max - 1).table_index(), FileSlot::count_max);
     for (const std::uint32_t beyond : {FileSlot::count_max, FileSlot::count_max + 1, UINT32_MAX}) {
-        EXPECT_EQ(FileSlot(beyond).place(), 0x7fffffffU) << "in no table, and no descriptor's number";
+        EXPECT_EQ(FileSlot(beyond).table_index(), 0x7fffffffU) << "in no table, and no descriptor's number";
         EXPECT_EQ(FileSlot(beyond), FileSlot(UINT32_MAX));
     }
     EXPECT_NE(FileSlot(0), FileSlot(1));
 }
 
 // A ring and an arena are what the kernel holds: there is no second one of either.
-static_assert(!std::is_copy_constructible_v<detail::Ring> && !std::is_copy_assignable_v<detail::Ring>);
+static_assert(!std::is_copy_constructible_v<detail::Front> && !std::is_copy_assignable_v<detail::Front>);
 static_assert(!std::is_copy_constructible_v<Io> && !std::is_copy_assignable_v<Io>);
 static_assert(!std::is_copy_constructible_v<BufferArena> && !std::is_copy_assignable_v<BufferArena>);
 static_assert(!std::is_copy_constructible_v<FixedBuffer> && !std::is_copy_assignable_v<FixedBuffer>);
@@ -494,7 +494,7 @@ protected:
     static void closed_lately() { closed(1h); }
     // So long from now.
     static void closed(std::chrono::nanoseconds from_now) {
-        detail::last_ring_closed = (detail::monotonic_now() + from_now).count();
+        detail::last_ring_closed = (sys::now(nullptr) + from_now).count();
     }
     Result<Io> make(BufferArena* arena = nullptr) {
         naps.clear();
@@ -594,7 +594,7 @@ TEST_F(Patience, RegistersTheArenaOnceTheMemoryIsBack) {
 TEST_F(Patience, KnowsOfARingOnceItIsClosed) {
     const auto closes_one = [](auto make_one) {
         detail::last_ring_closed = 0;
-        const auto before = detail::monotonic_now();
+        const auto before = sys::now(nullptr);
         {
             const auto io = make_one();
             if (io) {

@@ -121,10 +121,18 @@ Intercept::Answer refuse(long number, long result, int times) {
 
 namespace {
 
-long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-            std::uintptr_t f) noexcept {
-    counts[static_cast<std::size_t>(number)].fetch_add(1, std::memory_order_relaxed);
+// What answers for every ring and for the process, in a test program.
+class Seam final : public sys::Kernel {
+    long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+              std::uintptr_t f) noexcept override;
+};
+
+long Seam::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
+                std::uintptr_t f) noexcept {
     Call made{number, {a, b, c, d, e, f}};
+    // Linux's clock takes no system call, and so is none to be counted or shown.
+    if (number == SYS_clock_gettime) return real(made);
+    counts[static_cast<std::size_t>(number)].fetch_add(1, std::memory_order_relaxed);
     note_going(made);
     std::optional<long> given;
     if (current) given = (*current)(made);
@@ -135,7 +143,8 @@ long answer(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, s
 }
 
 // Before main(), and so before any ring.
-[[maybe_unused]] const sys::Replacement installed = sys::replacement = &answer;
+Seam seam;
+[[maybe_unused]] const sys::Kernel* const installed = sys::host = &seam;
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The tests' end of the seam in lib/sys.hpp: every system call that squall makes in a test program passes through here,
+// The tests' end of the seam in lib/kernel.hpp: every system call that squall makes in a test program passes through here,
 // is counted, and may be answered by the test in the kernel's place. What is not intercepted goes to the real kernel.
 #pragma once
 

@@ -2,7 +2,7 @@
 //
 // A ring in plain memory, with a stand-in for the kernel that consumes SQEs and posts CQEs there and does nothing else, so
 // that what a program spends is the library's own. A program that is linked with stand_in.cpp never reaches io_uring: the
-// seam of lib/sys.hpp answers in the kernel's place. Counting and timing are the program's work.
+// seam of lib/kernel.hpp answers in the kernel's place. Counting and timing are the program's work.
 #pragma once
 
 #include <cstdint>

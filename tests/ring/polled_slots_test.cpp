@@ -5,14 +5,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "pair_fixture.hpp"
+#include "polled_fixture.hpp"
 
 namespace squall {
 namespace {
 
 using namespace test;
 
-TEST_F(PairTest, AFileIsPutIntoBothTables) {
+TEST_F(PolledTest, AFileIsPutIntoBothTables) {
     begin();
     std::vector<std::pair<int, abi::RsrcUpdate>> updates;
     std::vector<std::int32_t> files;
@@ -63,7 +63,7 @@ TEST_F(PairTest, AFileIsPutIntoBothTables) {
     EXPECT_EQ(io->set_file(FileSlot(3), 5).error().code(), EINVAL);
 }
 
-TEST_F(PairTest, ASlotIsNotChangedWhileAPolledTransferMayBeSentAgain) {
+TEST_F(PolledTest, ASlotIsNotChangedWhileAPolledTransferMayBeSentAgain) {
     begin();
     ASSERT_TRUE(read(1));
     ASSERT_TRUE(read(2));
@@ -104,7 +104,7 @@ TEST_F(PairTest, ASlotIsNotChangedWhileAPolledTransferMayBeSentAgain) {
     EXPECT_EQ(io->poll().size(), 2U);
 }
 
-TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
+TEST_F(PolledTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     begin();
     std::vector<std::pair<int, std::int32_t>> updates;
     std::map<int, long> answers;  // of the ring that refuses, if any
@@ -204,7 +204,7 @@ TEST_F(PairTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     EXPECT_EQ(io->poll().size(), 1U);
 }
 
-TEST_F(PairTest, AnOpenIntoNoSlotIsLeftToTheKernelToRefuse) {
+TEST_F(PolledTest, AnOpenIntoNoSlotIsLeftToTheKernelToRefuse) {
     begin();
     EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(3), 9));
     EXPECT_TRUE(io->poll().empty());

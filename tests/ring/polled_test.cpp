@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Two rings behind one Io, call by call: how they are made, which ring is given what, and what becomes of what the polled
-// one refuses. What a slot's change does to both is pair_slots_test.cpp's, how they are bound and waited for is
-// pair_park_test.cpp's; the kernel is user_kernel.hpp's, and what a real one polls is polling_test.cpp's.
+// one refuses. What a slot's change does to both is polled_slots_test.cpp's, how they are bound and waited for is
+// polled_park_test.cpp's; the kernel is user_kernel.hpp's, and what a real one polls is polling_test.cpp's.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 
 #include <cstring>
 
-#include "pair_fixture.hpp"
+#include "polled_fixture.hpp"
 
 namespace squall {
 namespace {
@@ -19,44 +19,40 @@ using namespace test;
 
 // --- Making and unmaking --------------------------------------------------------------------------------------------
 
-TEST_F(PairTest, TwoRingsAreMadeAndUnmadeWithTheseCalls) {
+TEST_F(PolledTest, TwoRingsAreMadeAndUnmadeWithTheseCalls) {
     BufferArena arena = make_arena({.count = 4});
     trace.take();
     trace.forget();
     {
         const Io made = make_io({.entries = 4, .arena = &arena, .file_slots = 2, .polling = Polling::busy});
         const std::string calls = trace.take();
-        EXPECT_EQ(calls.substr(calls.find("m5 = ")),
-                  "m5 = mmap 4096 read write private anonymous\n"
-                  "madvise m5 4096 wipe-on-fork\n"
+        EXPECT_EQ(calls.substr(calls.find("ring2 = ")),
                   "ring2 = setup 8\n"
-                  "m6 = mmap 672 read write shared populate of ring2 at 0x0\n"
-                  "madvise m6 672 dont-fork\n"
-                  "m7 = mmap 512 read write shared populate of ring2 at 0x10000000\n"
-                  "madvise m7 512 dont-fork\n"
-                  "m8 = mmap 65536 read write private anonymous noreserve\n"
-                  "madvise m8 65536 dont-fork\n"
+                  "m5 = mmap 672 read write shared populate of ring2 at 0x0\n"
+                  "madvise m5 672 dont-fork\n"
+                  "m6 = mmap 512 read write shared populate of ring2 at 0x10000000\n"
+                  "madvise m6 512 dont-fork\n"
+                  "m7 = mmap 65536 read write private anonymous noreserve\n"
+                  "madvise m7 65536 dont-fork\n"
                   "register ring2 probe 256\n"
                   "register ring2 iowq-max-workers 2\n"
                   "pipe cloexec\n"
                   "register ring2 files 3\n"
                   "close pipe2.write\n"
                   "register ring2 buffers 1\n"
-                  "m9 = mmap 4096 read write private anonymous\n"
-                  "madvise m9 4096 dont-fork\n"
-                  "m10 = mmap 4096 read write private anonymous\n"
-                  "madvise m10 4096 wipe-on-fork\n");
+                  "m8 = mmap 4096 read write private anonymous\n"
+                  "madvise m8 4096 dont-fork\n");
         EXPECT_EQ(made.features().fixed_regions, 1U);
     }
     EXPECT_EQ(trace.take(),
               "register ring2 unregister-buffers 0\nregister ring2 unregister-files 0\n"
-              "munmap m6 672\nmunmap m7 512\nmunmap m8 65536\nclose ring2\nclose pipe2.read\nmunmap m5 4096\n"
+              "munmap m5 672\nmunmap m6 512\nmunmap m7 65536\nclose ring2\nclose pipe2.read\n"
               "register ring1 unregister-buffers 0\nregister ring1 unregister-files 0\n"
-              "munmap m2 640\nmunmap m3 256\nmunmap m4 32768\nclose ring1\nclose pipe1.read\nmunmap m1 4096\n"
-              "munmap m9 4096\nmunmap m10 4096\n");
+              "munmap m2 640\nmunmap m3 256\nmunmap m4 32768\nclose ring1\nclose pipe1.read\n"
+              "munmap m8 4096\nmunmap m1 4096\n");
 }
 
-TEST_F(PairTest, ThePolledRingIsMadeForAllThatMayBeInFlight) {
+TEST_F(PolledTest, ThePolledRingIsMadeForAllThatMayBeInFlight) {
     constexpr std::uint32_t usual =
         abi::setup_cqsize | abi::setup_clamp | abi::setup_r_disabled | abi::setup_submit_all;
     constexpr std::uint32_t deferred = abi::setup_single_issuer | abi::setup_defer_taskrun | abi::setup_taskrun_flag;
@@ -88,7 +84,7 @@ TEST_F(PairTest, ThePolledRingIsMadeForAllThatMayBeInFlight) {
     }
 }
 
-TEST_F(PairTest, HybridPollingIsTheFirstToBeGivenUp) {
+TEST_F(PolledTest, HybridPollingIsTheFirstToBeGivenUp) {
     kernel.unknown_flags = abi::setup_hybrid_iopoll;
     const Io made = make_io({.entries = 4, .polling = Polling::hybrid});
     ASSERT_EQ(kernel.setups.size(), 3U);
@@ -99,7 +95,7 @@ TEST_F(PairTest, HybridPollingIsTheFirstToBeGivenUp) {
               "Io::create: polling is 3: EINVAL (Invalid argument): it must be one of squall::Polling's");
 }
 
-TEST_F(PairTest, AtMost32768MayBeInFlight) {
+TEST_F(PolledTest, AtMost32768MayBeInFlight) {
     EXPECT_EQ(make_io({.entries = 16384, .polling = Polling::busy}).features().cq_entries, 32768U);
     const std::uint64_t mapped = bytes_mapped();
     const auto refused = Io::create({.entries = 16385, .polling = Polling::busy});
@@ -110,12 +106,12 @@ TEST_F(PairTest, AtMost32768MayBeInFlight) {
     EXPECT_EQ(bytes_mapped(), mapped);
 }
 
-TEST_F(PairTest, WhatCouldNotBeMappedForBothRingsIsNamed) {
-    // The companion, the polled ring, what is in flight, and the front, each refused at its first call.
-    const char* const named[] = {"mapping 4096 bytes for the ring's state", "mapping 4096 bytes for the ring's state",
-                                 "mapping 4096 bytes for what is in flight in two rings",
-                                 "mapping 4096 bytes for the ring's state"};
-    const int first_calls[] = {0, 4, 8, 9};
+TEST_F(PolledTest, WhatCouldNotBeMappedForBothRingsIsNamed) {
+    // The front, the companion, the polled ring, and what is in flight, each refused at its first call.
+    const char* const named[] = {"mapping 4096 bytes for the ring's state", "mapping a ring of 4 SQ and 8 CQ entries",
+                                 "mapping a ring of 8 SQ and 8 CQ entries",
+                                 "mapping 4096 bytes for what is in flight in two rings"};
+    const int first_calls[] = {0, 1, 4, 7};
     for (int which = 0; which < 4; ++which) {
         const std::uint64_t mapped = bytes_mapped();
         int maps = 0;
@@ -131,7 +127,7 @@ TEST_F(PairTest, WhatCouldNotBeMappedForBothRingsIsNamed) {
     }
     kernel.on_other_call = [this](Call& call) -> std::optional<long> {
         if (call.number != SYS_madvise || call.args[2] != MADV_DONTFORK ||
-            trace.take().find("m9 = ") == std::string::npos)
+            trace.take().find("m8 = ") == std::string::npos)
             return std::nullopt;
         return -EAGAIN;
     };
@@ -143,7 +139,7 @@ TEST_F(PairTest, WhatCouldNotBeMappedForBothRingsIsNamed) {
 
 // --- Which ring is given what ---------------------------------------------------------------------------------------
 
-TEST_F(PairTest, TransfersOfASlotArePolledAndAllElseIsNot) {
+TEST_F(PolledTest, TransfersOfASlotArePolledAndAllElseIsNot) {
     begin();
     struct ::statx out {};
     ASSERT_TRUE(read(1));
@@ -170,7 +166,7 @@ TEST_F(PairTest, TransfersOfASlotArePolledAndAllElseIsNot) {
     EXPECT_EQ(trace.take(), "") << "nothing is in flight";
 }
 
-TEST_F(PairTest, APolledOperationIsTheSqeThatASingleRingWouldGet) {
+TEST_F(PolledTest, APolledOperationIsTheSqeThatASingleRingWouldGet) {
     begin();
     ASSERT_TRUE(io->write(file, memory, 4096, UINT64_MAX));
     EXPECT_TRUE(io->poll().empty());
@@ -185,7 +181,7 @@ TEST_F(PairTest, APolledOperationIsTheSqeThatASingleRingWouldGet) {
     EXPECT_EQ(results(io->poll()), (Results{{UINT64_MAX, 16}}));
 }
 
-TEST_F(PairTest, FixedTransfersArePolledAndRefusedLikeOthers) {
+TEST_F(PolledTest, FixedTransfersArePolledAndRefusedLikeOthers) {
     BufferArena arena = make_arena({.count = 1});
     io = make_io({.entries = entries, .arena = &arena, .file_slots = 3, .polling = Polling::busy});
     ASSERT_TRUE(io->set_file(file, 0));
@@ -216,7 +212,7 @@ TEST_F(PairTest, FixedTransfersArePolledAndRefusedLikeOthers) {
     io.reset();
 }
 
-TEST_F(PairTest, CompletionsOfEitherRingAreHandedOutWithTheirFlags) {
+TEST_F(PolledTest, CompletionsOfEitherRingAreHandedOutWithTheirFlags) {
     begin();
     for (const bool of_polled : {true, false}) {
         ASSERT_TRUE(of_polled ? read(5) : io->nop(5));
@@ -232,14 +228,14 @@ TEST_F(PairTest, CompletionsOfEitherRingAreHandedOutWithTheirFlags) {
 }
 
 // Whatever is kept for the operations in flight has room for all of them, apart from the rest.
-TEST_F(PairTest, AllThatMayBeInFlightMayBeRefusedAtOnce) {
+TEST_F(PolledTest, AllThatMayBeInFlightMayBeRefusedAtOnce) {
     constexpr std::uint32_t total = 512;
     constexpr std::uint32_t slots = 512;
     trace.take();
     trace.forget();
     io = make_io({.entries = total / 2, .file_slots = slots, .polling = Polling::busy});
-    // A completion, a record and two numbers for each; 8 bytes for each slot; and the Pair, for which one page more.
-    EXPECT_NE(trace.take().find("m9 = mmap 28672 "), std::string::npos);
+    // A completion, a record and two numbers for each, and 8 bytes for each slot.
+    EXPECT_NE(trace.take().find("m8 = mmap 24576 "), std::string::npos);
     for (std::uint32_t slot = 0; slot < slots; ++slot) ASSERT_TRUE(io->set_file(FileSlot(slot), 0));
     for (unsigned round = 0; round < 3; ++round) {
         for (Token token = 0; token < total; ++token)
@@ -264,7 +260,7 @@ TEST_F(PairTest, AllThatMayBeInFlightMayBeRefusedAtOnce) {
     }
 }
 
-TEST_F(PairTest, SlotsOfThePolledRingAreReusedInAnyOrder) {
+TEST_F(PolledTest, SlotsOfThePolledRingAreReusedInAnyOrder) {
     begin();
     // Three in flight; the middle one completes first, and its place is the next one's.
     for (Token token = 1; token <= 3; ++token) ASSERT_TRUE(io->read(file, memory, token, token));
@@ -285,7 +281,7 @@ TEST_F(PairTest, SlotsOfThePolledRingAreReusedInAnyOrder) {
 
 // --- Refusals -------------------------------------------------------------------------------------------------------
 
-TEST_F(PairTest, WhatThePolledRingRefusesIsSentToTheOtherAtOnce) {
+TEST_F(PolledTest, WhatThePolledRingRefusesIsSentToTheOtherAtOnce) {
     begin();
     ASSERT_TRUE(io->read(file, memory, 4096, 10));
     kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
@@ -330,7 +326,7 @@ TEST_F(PairTest, WhatThePolledRingRefusesIsSentToTheOtherAtOnce) {
     EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
 }
 
-TEST_F(PairTest, WhatNeitherRingHasYetIsTakenBack) {
+TEST_F(PolledTest, WhatNeitherRingHasYetIsTakenBack) {
     begin();
     ASSERT_TRUE(read(1));
     ASSERT_TRUE(io->nop(2));
@@ -366,7 +362,7 @@ TEST_F(PairTest, WhatNeitherRingHasYetIsTakenBack) {
     EXPECT_EQ(polled().consumed.size() + companion().consumed.size(), 4U);
 }
 
-TEST_F(PairTest, WhatThePolledRingRefusedIsTakenBackWhileTheOtherHasNotGotIt) {
+TEST_F(PolledTest, WhatThePolledRingRefusedIsTakenBackWhileTheOtherHasNotGotIt) {
     begin();
     // As many refusals as the other ring has no room for, besides what it was sent again but does not take.
     for (Token token = 0; token < 2 * entries; ++token) ASSERT_TRUE(read(token));
@@ -387,7 +383,7 @@ TEST_F(PairTest, WhatThePolledRingRefusedIsTakenBackWhileTheOtherHasNotGotIt) {
     EXPECT_EQ(results(io->poll()), (Results{{100, 0}}));
 }
 
-TEST_F(PairTest, TheCompanionsTaskWorkIsRunToItsEndToo) {
+TEST_F(PolledTest, TheCompanionsTaskWorkIsRunToItsEndToo) {
     io = make_io({.entries = 128, .file_slots = 1, .polling = Polling::busy});
     kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(swallow(enter)); };
     for (Token token = 0; token < 100; ++token) ASSERT_TRUE(io->nop(token));
@@ -405,7 +401,7 @@ TEST_F(PairTest, TheCompanionsTaskWorkIsRunToItsEndToo) {
     io.reset();
 }
 
-TEST_F(PairTest, AnErrorThatIsNoRefusalIsDelivered) {
+TEST_F(PolledTest, AnErrorThatIsNoRefusalIsDelivered) {
     begin();
     for (const std::int32_t error : {-EIO, -EINVAL, -EAGAIN, -ENOTSUP + 1}) {
         ASSERT_TRUE(read(1));
@@ -416,7 +412,7 @@ TEST_F(PairTest, AnErrorThatIsNoRefusalIsDelivered) {
     EXPECT_EQ(io->counters().poll_refused, 0U);
 }
 
-TEST_F(PairTest, RefusalsThatTheOtherRingHasNoRoomForWaitForIt) {
+TEST_F(PolledTest, RefusalsThatTheOtherRingHasNoRoomForWaitForIt) {
     begin();
     for (Token token = 1; token <= 4; ++token) ASSERT_TRUE(io->read(file, memory, token, token));
     EXPECT_TRUE(io->poll().empty());
@@ -445,7 +441,7 @@ TEST_F(PairTest, RefusalsThatTheOtherRingHasNoRoomForWaitForIt) {
 
 // --- Room -----------------------------------------------------------------------------------------------------------
 
-TEST_F(PairTest, TakesAsManyAsMayBeInFlightAndCountsWhatItRefuses) {
+TEST_F(PolledTest, TakesAsManyAsMayBeInFlightAndCountsWhatItRefuses) {
     begin();
     const std::uint32_t total = io->features().cq_entries;
     ASSERT_EQ(total, 8U);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// From an errno at a known place to an Error that an operator can act on. It looks at the machine (sysctl, limits,
-// capabilities) only after something was refused, so that success costs nothing.
+// All words of errors: from an errno at a known place to an Error that an operator can act on. It
+// looks at the machine (sysctl, limits, capabilities) only after something was refused, so that
+// success costs nothing.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,8 @@
 #include "squall/options.hpp"
 
 namespace squall::detail {
+
+inline std::string text(std::uint64_t number) { return std::to_string(number); }
 
 // io_uring_setup was refused. `code` is a positive errno here and below.
 Error explain_setup(int code, const IoOptions& options);
@@ -27,12 +30,14 @@ Error explain_enabling(int code);
 Error explain_missing(const char* name, unsigned minor = 11);
 // pipe2 was refused.
 Error explain_pipe(int code);
-// A descriptor that the kernel gave could not be moved above those of standard input, output and error.
+// A descriptor that the kernel gave could not be moved above those of standard input, output and
+// error.
 Error explain_keeping_apart(int code);
-// The errno of a completion that failed. The kernel has none that is not the negative of its `res`, but whoever plays the
-// kernel may say INT32_MIN.
+// The errno of a completion that failed. The kernel has none that is not the negative of its `res`,
+// but whoever plays the kernel may say INT32_MIN.
 constexpr int errno_of(std::int32_t res) noexcept { return res == INT32_MIN ? INT32_MAX : -res; }
-// What a completion's -errno most likely means to a storage engine, in a sentence; "" when there is nothing to add.
+// What a completion's -errno most likely means to a storage engine, in a sentence; "" when there is
+// nothing to add.
 const char* advice_for_result(int code) noexcept;
 // A mapping of ordinary pages was refused to `doing`.
 Error explain_mapping(int code, const std::string& doing);
@@ -41,8 +46,8 @@ Error explain_advising(int code, const std::string& doing);
 
 // The limit on locked memory; none where this process may lock all it likes.
 std::optional<std::uint64_t> memlock_limit() noexcept;
-// What a ring takes of the kernel's memory, and of RLIMIT_MEMLOCK on those that count it: its SQEs and its CQEs, each in
-// whole pages, and in one piece where the kernel is to be quick.
+// What a ring takes of the kernel's memory, and of RLIMIT_MEMLOCK on those that count it: its SQEs
+// and its CQEs, each in whole pages, and in one piece where the kernel is to be quick.
 struct RingMemory {
     std::uint64_t sq_bytes;
     std::uint64_t cq_bytes;

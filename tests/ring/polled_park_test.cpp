@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <thread>
 
-#include "pair_fixture.hpp"
+#include "polled_fixture.hpp"
 
 namespace squall {
 namespace {
@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 // --- Binding --------------------------------------------------------------------------------------------------------
 
-TEST_F(PairTest, BothRingsAreBoundAtTheFirstSubmission) {
+TEST_F(PolledTest, BothRingsAreBoundAtTheFirstSubmission) {
     io = make_io({.entries = entries, .file_slots = 1, .polling = Polling::busy});
     trace.take();
     EXPECT_TRUE(io->poll().empty());
@@ -40,7 +40,7 @@ TEST_F(PairTest, BothRingsAreBoundAtTheFirstSubmission) {
     EXPECT_TRUE(io->features().registered_ring);
 }
 
-TEST_F(PairTest, SaysThatItIsRegisteredWhereBothRingsAre) {
+TEST_F(PolledTest, SaysThatItIsRegisteredWhereBothRingsAre) {
     for (const bool of_polled : {false, true}) {
         io = make_io({.entries = entries, .polling = Polling::busy});
         kernel.on_register = [&](const Register& what) {
@@ -54,7 +54,7 @@ TEST_F(PairTest, SaysThatItIsRegisteredWhereBothRingsAre) {
     }
 }
 
-TEST_F(PairTest, IsItsThreadsAlone) {
+TEST_F(PolledTest, IsItsThreadsAlone) {
     begin();
     ASSERT_TRUE(io->nop(1));
     std::thread([this] {
@@ -77,7 +77,7 @@ TEST_F(PairTest, IsItsThreadsAlone) {
 
 // --- What the kernel answers ----------------------------------------------------------------------------------------
 
-TEST_F(PairTest, EveryErrnoOfEitherRingIsReportedButThoseThatLoseNothing) {
+TEST_F(PolledTest, EveryErrnoOfEitherRingIsReportedButThoseThatLoseNothing) {
     for (const bool of_polled : {false, true}) {
         begin();
         for (int code = 1; code < 134; ++code) {
@@ -117,7 +117,7 @@ TEST_F(PairTest, EveryErrnoOfEitherRingIsReportedButThoseThatLoseNothing) {
     }
 }
 
-TEST_F(PairTest, WhatEitherRingCountsIsCounted) {
+TEST_F(PolledTest, WhatEitherRingCountsIsCounted) {
     begin();
     for (int round = 1; round <= 2; ++round) {
         ASSERT_TRUE(read(1));
@@ -152,7 +152,7 @@ TEST_F(PairTest, WhatEitherRingCountsIsCounted) {
 
 // --- park() ---------------------------------------------------------------------------------------------------------
 
-TEST_F(PairTest, ParkWaitsInTheRingThatHasSomething) {
+TEST_F(PolledTest, ParkWaitsInTheRingThatHasSomething) {
     begin();
     // In the companion's, with and without a timeout.
     ASSERT_TRUE(io->nop(1));
@@ -176,7 +176,7 @@ TEST_F(PairTest, ParkWaitsInTheRingThatHasSomething) {
     EXPECT_EQ(trace.take(), "enter 8 1 1 getevents registered\n") << "submits and waits at once";
 }
 
-TEST_F(PairTest, ParkLooksAgainAndAgainWhereTheKernelCannotWaitForBoth) {
+TEST_F(PolledTest, ParkLooksAgainAndAgainWhereTheKernelCannotWaitForBoth) {
     begin();
     for (const bool both : {true, false}) {
         // A polled ring knows no timeout either.
@@ -197,7 +197,7 @@ TEST_F(PairTest, ParkLooksAgainAndAgainWhereTheKernelCannotWaitForBoth) {
     }
 }
 
-TEST_F(PairTest, ParkWaitsForAsManyAsItIsAskedFor) {
+TEST_F(PolledTest, ParkWaitsForAsManyAsItIsAskedFor) {
     begin();
     for (Token token = 1; token <= 3; ++token) ASSERT_TRUE(io->nop(token));
     std::vector<std::uint32_t> waits;
@@ -228,7 +228,7 @@ TEST_F(PairTest, ParkWaitsForAsManyAsItIsAskedFor) {
     EXPECT_EQ(io->park().size(), 1U);
 }
 
-TEST_F(PairTest, ParkInThePolledRingGoesOnUntilThereIsACompletion) {
+TEST_F(PolledTest, ParkInThePolledRingGoesOnUntilThereIsACompletion) {
     begin();
     for (const int last : {1, 2, 3}) {
         ASSERT_TRUE(read(1));
@@ -248,7 +248,7 @@ TEST_F(PairTest, ParkInThePolledRingGoesOnUntilThereIsACompletion) {
     }
 }
 
-TEST_F(PairTest, ParkEndsWithItsTimeoutHoweverItWaits) {
+TEST_F(PolledTest, ParkEndsWithItsTimeoutHoweverItWaits) {
     for (const int which : {1, 2, 3}) {
         begin();
         ASSERT_TRUE((which & 1) == 0 || read(1));
@@ -289,7 +289,7 @@ TEST_F(PairTest, ParkEndsWithItsTimeoutHoweverItWaits) {
     EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
 }
 
-TEST_F(PairTest, ParkReportsWhatWaitingDoesNotMend) {
+TEST_F(PolledTest, ParkReportsWhatWaitingDoesNotMend) {
     begin();
     for (const int code : {EPERM, EOWNERDEAD, EBADF, ENOSYS}) {
         for (const bool waiting : {false, true}) {
@@ -341,7 +341,7 @@ TEST_F(PairTest, ParkReportsWhatWaitingDoesNotMend) {
 
 // --- SQPOLL ---------------------------------------------------------------------------------------------------------
 
-TEST_F(PairTest, WithAPollerParkTakesWhatHasCompletedWithoutASystemCall) {
+TEST_F(PolledTest, WithAPollerParkTakesWhatHasCompletedWithoutASystemCall) {
     begin(Mode::sqpoll);
     ASSERT_TRUE(read(1));
     EXPECT_TRUE(io->poll().empty());
@@ -350,7 +350,7 @@ TEST_F(PairTest, WithAPollerParkTakesWhatHasCompletedWithoutASystemCall) {
     EXPECT_EQ(trace.take(), "");
 }
 
-TEST_F(PairTest, WithAPollerASleeperIsGivenAGlanceAtWhatThePollerFinds) {
+TEST_F(PolledTest, WithAPollerASleeperIsGivenAGlanceAtWhatThePollerFinds) {
     begin(Mode::sqpoll);
     ASSERT_TRUE(read(1));
     ASSERT_TRUE(io->nop(2));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Two rings behind one Io, over a kernel in user space, as the tests of pairs begin with them.
+// Two rings behind one Io, over a kernel in user space, as the tests of a polled front begin with them.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace squall::test {
 
-class PairTest : public testing::Test {
+class PolledTest : public testing::Test {
 protected:
     static constexpr std::uint32_t entries = 4;
     static constexpr FileSlot file{1};

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+//
+// The front: what the inline calls of Io see. It knows where the next SQE is filled, what lies in
+// registered memory, and whether the quick way may be taken; what cannot be done inline is a call
+// through a table. There are two: lib/single.cpp has one io_uring behind it, lib/polled.cpp two.
+// Sampling and IoOptions::checks are the front's own, and so the same above both. Not API.
+//
+// The invariants, by the numbers that the comments and the tests give them:
+//   I1   conservation: Counters::submitted == completed + in flight, in every state, after every
+//        error.
+//   I2   no overflow: what is queued or in flight never exceeds the CQ's entries; `false` comes
+//        first.
+//   I3   clean exit: when ~Io has returned the kernel writes to no memory of the caller's.
+//   I4   no allocation and no lock after create.
+//   I5   no needless system call: one enter for all that is queued, none where there is no reason.
+//   I6   a path may be changed or freed as soon as the call that was given it returns.
+//   I7   all other memory is the caller's to keep until the completion is handed out.
+//   I8   created anywhere: the thread that submits first owns the ring, not the one that made it.
+//   I9   signals and passing errors lose nothing and repeat nothing: lib/answer.hpp says what each
+//        means.
+//   I10  fork: a child finds all-zero pages in place of fronts and arenas, and no ring; use is
+//        caught.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "squall/abi.hpp"
+#include "squall/completions.hpp"
+#include "squall/config.hpp"
+#include "squall/error.hpp"
+#include "squall/file.hpp"
+#include "squall/latency.hpp"
+#include "squall/msan.hpp"
+#include "squall/options.hpp"
+#include "squall/queue.hpp"
+
+namespace squall::sys {
+class Kernel;
+}
+
+namespace squall::detail {
+
+class Front;
+
+// What a front does by what is behind it. Each is called by the front alone, and not in a forked
+// child.
+struct FrontCalls {
+    // Whether the front's own queues show when there is nothing to do, so that inline code may
+    // look.
+    bool queues_tell;
+    // Points the cursor at the SQE for the operation that begins with `op_fd`. False: there is
+    // none.
+    bool (*find_room)(Front&, abi::Word op_fd) noexcept;
+    // Io::poll and park, but for handing out. 0, or the errno that Completions report. Where the
+    // queues tell, poll is called only when they want the kernel, and park when they do or lack
+    // completions.
+    int (*poll)(Front&) noexcept;
+    int (*park)(Front&, std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    // Takes back what Io::withdraw does, and returns the SQE with the caller's token in it; null:
+    // none.
+    const abi::SqeWords* (*take_back)(Front&) noexcept;
+    // Whether a slot may be opened into or closed now.
+    bool (*may_change)(Front&, std::uint32_t table_index) noexcept;
+    // Puts `fd` into a slot that is in the table, or empties it (-1). 0, or -errno.
+    int (*set_file)(Front&, std::uint32_t table_index, int fd) noexcept;
+    // Whether this is not the thread that owns what is behind the front.
+    bool (*on_another_thread)(const Front&) noexcept;
+    // Lets go of what is behind the front (I3), and ends it. Its page is the front's to unmap.
+    void (*destroy)(Front&) noexcept;
+};
+
+// Memory that is registered with the ring: where a transfer's bytes lie decides whether it is
+// fixed.
+class RegisteredMemory {
+public:
+    // The kernel's limit for one registered buffer is 1 GiB, so that memory is cut into regions.
+    static constexpr unsigned region_shift = 30;
+    static constexpr std::uint64_t region_bytes = std::uint64_t{1} << region_shift;
+
+    RegisteredMemory() = default;
+    RegisteredMemory(std::uintptr_t base, std::uint64_t bytes) noexcept
+        : base_(base), bytes_(bytes) {}
+
+    // Whether all of [data, data + length) lies in one region. No bytes at all lie in none.
+    [[nodiscard]] bool holds(std::uintptr_t data, std::uint64_t length) const noexcept {
+        // Before the memory `first` is close to 2^64, and so in no region with a `last` that is
+        // inside.
+        const std::uint64_t first = data - base_;
+        const std::uint64_t last = first + length - 1;
+        return length - 1 < region_bytes && last < bytes_ && (first ^ last) >> region_shift == 0;
+    }
+    [[nodiscard]] std::uint16_t region_of(std::uintptr_t data) const noexcept {
+        return static_cast<std::uint16_t>((data - base_) >> region_shift);
+    }
+
+private:
+    std::uintptr_t base_ = 0;
+    std::uint64_t bytes_ = 0;
+};
+
+// It lives in a page of its own that fork() wipes in the child (MADV_WIPEONFORK, 4.14): there every
+// word is zero, so the cursor is full for ever, nothing is in flight, the quick way is closed, and
+// the first slow call finds no table and says so, without a check on the hot path (I10).
+//
+// Thread rule: one thread at a time; the first submission binds it to its thread unless it is
+// Mode::plain (I8).
+class SQUALL_API Front {
+public:
+    // Makes the front that `options` ask for, and what is behind it; the caller owns the result and
+    // gives it to destroy(). Errors as Io::create's.
+    static Result<Front*> create(const IoOptions& options);
+    // Lets go of all that is behind it (I3). Aborts, with a message, where returning would leave
+    // the kernel writing to the caller's memory.
+    static void destroy(Front* front) noexcept;
+
+    Front(const Front&) = delete;
+    Front& operator=(const Front&) = delete;
+
+    // Is there room for the operation that begins with this word? When not, Counters::queue_full
+    // has counted it.
+    [[nodiscard]] bool has_room(abi::Word op_fd) noexcept {
+        return !cursor_.full() || find_room(op_fd);
+    }
+    // The SQE to fill. Requires has_room().
+    [[nodiscard]] abi::SqeWords& slot() const noexcept { return cursor_.slot(); }
+    // Queues what is in the slot.
+    void push() noexcept {
+        writes_.queued(cursor_.slot());
+        cursor_.advance();
+        ++queues_.counters.submitted;
+    }
+    // Where the two paths of the operation in that slot are kept until the kernel has copied them
+    // (I6).
+    [[nodiscard]] char* path_slot(unsigned which) const noexcept {
+        const auto index = static_cast<std::size_t>(&cursor_.slot() - sqes_);
+        return paths_ + (index * 2 + which) * path_slot_bytes;
+    }
+    static constexpr std::size_t path_slot_bytes = 4096;  // PATH_MAX, the terminating zero included
+
+    [[nodiscard]] const RegisteredMemory& memory() const noexcept { return memory_; }
+
+    // Io::withdraw.
+    std::optional<Token> withdraw() noexcept;
+    // Io::set_file.
+    Result<void> set_file(FileSlot slot, int fd);
+    // Whether the slot may be opened into or closed now: false is as false of has_room().
+    [[nodiscard]] bool may_change(std::uint32_t table_index) noexcept {
+        return quick_ || may_change_slowly(table_index);
+    }
+
+    [[nodiscard]] Completions poll() noexcept {
+        int code = 0;
+        if (!quick_) [[unlikely]] {
+            code = poll_slowly();
+            if (code < 0) return Completions(-code);
+        } else if (queues_.want_kernel()) {
+            code = poll_behind();
+        }
+        return hand_out(code);
+    }
+    [[nodiscard]] Completions park(std::size_t at_least,
+                                   const std::chrono::nanoseconds* timeout) noexcept {
+        int code = 0;
+        if (!quick_) [[unlikely]] {
+            code = park_slowly(at_least, timeout);
+            if (code < 0) return Completions(-code);
+        } else if (queues_.want_kernel() || queues_.cq.ready() < at_least) {
+            code = park_behind(at_least, timeout);
+        }
+        return hand_out(code);
+    }
+
+    [[nodiscard]] std::uint64_t in_flight() const noexcept { return queues_.in_flight(); }
+    [[nodiscard]] const Features& features() const noexcept { return features_; }
+    [[nodiscard]] Counters& counters() noexcept { return queues_.counters; }
+    [[nodiscard]] const Counters& counters() const noexcept { return queues_.counters; }
+    [[nodiscard]] bool has_completions_out() const noexcept { return queues_.cq.is_taken(); }
+    // What answers its system calls; null: Linux.
+    [[nodiscard]] sys::Kernel* kernel() const noexcept { return kernel_; }
+
+protected:
+    explicit Front(const FrontCalls& calls, sys::Kernel* kernel) noexcept
+        : calls_(&calls), kernel_(kernel) {}
+    ~Front() = default;
+
+    // The page that a front is alone in.
+    static Result<void*> map_page();
+    static void unmap_page(void* page) noexcept;
+    static constexpr std::size_t page_bytes = 4096;
+    template <class Kind>
+    friend Result<Front*> make_front(const IoOptions& options, sys::Kernel* kernel);
+
+    // What queueing an operation touches.
+    SqeCursor cursor_;
+    Queues queues_;
+    RegisteredMemory memory_;
+    abi::SqeWords* sqes_ = nullptr;  // the array that paths_ goes with
+    char* paths_ = nullptr;
+    // Whether the inline calls may go their quick way: there is a table, its queues tell, no sample
+    // is on its way, and nothing is checked.
+    bool quick_ = false;
+
+private:
+    bool find_room(abi::Word op_fd) noexcept;
+    // Through the table, and out of line: what is inline stays small enough for compilers to inline
+    // it.
+    int poll_behind() noexcept;
+    int park_behind(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    int poll_slowly() noexcept;
+    int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    bool may_change_slowly(std::uint32_t table_index) noexcept;
+
+    Result<void> finish(const IoOptions& options);
+    [[nodiscard]] bool usually_quick() const noexcept {
+        return calls_->queues_tell && !features_.checks;
+    }
+    [[nodiscard]] bool is_forked() const noexcept { return !calls_; }
+    [[nodiscard]] bool refuses_this_thread() const noexcept {
+        return features_.checks && calls_->on_another_thread(*this);
+    }
+    [[nodiscard]] int turned_away() noexcept;
+    [[gnu::cold]] int report(int code) noexcept;
+    void sample_submitted() noexcept;
+    void sample_completed() noexcept;
+
+    [[nodiscard]] Completions hand_out(int code) noexcept {
+        queues_.cq.must_not_be_taken();
+        const std::uint32_t count = queues_.cq.ready();
+        if (count == 0) return Completions(code);  // an idle poll stores nothing
+        queues_.complete(count);
+        writes_.completed(queues_.cq, count);
+        return Completions(queues_.cq, count, code);
+    }
+
+    const FrontCalls* calls_ = nullptr;
+    sys::Kernel* kernel_ = nullptr;
+    Sampler sampler_;
+    [[no_unique_address]] KernelWrites writes_;  // not a byte, but under MemorySanitizer
+
+protected:
+    Features features_;
+};
+
+}  // namespace squall::detail

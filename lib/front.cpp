@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+//
+// The front's slow calls: in a forked child, where all is checked, and while a sample is on its way
+// (sampler.cpp). And its life: what was asked is checked here, and which kind of front it comes to.
+#include "squall/front.hpp"
+
+#include <cerrno>
+#include <new>
+#include <string>
+
+#include "fronts.hpp"
+#include "message.hpp"
+#include "operations.hpp"
+#include "sys.hpp"
+
+namespace squall::detail {
+
+namespace {
+
+// The front with IoOptions::checks whose failure was the last on this thread, while nobody has
+// looked at that. By thread and not by front, since one of the failures is to be called on a thread
+// that may change nothing of the front.
+constinit thread_local const Front* failed_unseen = nullptr;
+
+constexpr std::uint32_t entries_max = 32768;  // IORING_MAX_ENTRIES
+constexpr std::uint32_t cq_entries_max = 2 * entries_max;
+
+Error refuse(const std::string& value, const std::string& rule) {
+    return Error(EINVAL, "Io::create: " + value, rule);
+}
+
+Result<void> check(const IoOptions& options) {
+    if (options.entries == 0 || options.entries > entries_max)
+        return refuse("entries is " + text(options.entries),
+                      "it must be 1 to " + text(entries_max));
+    if (options.completion_entries != 0) {
+        std::uint32_t rounded = 1;
+        while (rounded < options.entries) rounded *= 2;
+        if (options.completion_entries < rounded || options.completion_entries > cq_entries_max)
+            return refuse("completion_entries is " + text(options.completion_entries),
+                          "it must be 0 for twice the SQ, or " + text(rounded) +
+                              " (entries, rounded up to a power of two) to " +
+                              text(cq_entries_max));
+    }
+    if (options.mode != Mode::deferred && options.mode != Mode::plain &&
+        options.mode != Mode::sqpoll)
+        return refuse("mode is " + text(static_cast<unsigned>(options.mode)),
+                      "it must be one of squall::Mode's");
+    if (options.polling > Polling::hybrid)
+        return refuse("polling is " + text(static_cast<unsigned>(options.polling)),
+                      "it must be one of squall::Polling's");
+    if (options.file_slots > FileSlot::count_max)
+        return refuse("file_slots is " + text(options.file_slots),
+                      "it must be 0 to " + text(FileSlot::count_max));
+    if (options.sampling.every != 0 && !options.sampling.histograms && !options.sampling.hook)
+        return refuse("sampling.every is " + text(options.sampling.every),
+                      "it needs histograms or a hook to give the samples to");
+    if (options.mode == Mode::sqpoll &&
+        (options.sqpoll_idle.count() < 1 || options.sqpoll_idle.count() > UINT32_MAX))
+        return refuse("sqpoll_idle is " + std::to_string(options.sqpoll_idle.count()) + " ms",
+                      "it must be 1 ms to " + text(UINT32_MAX) + " ms");
+    return {};
+}
+
+}  // namespace
+
+void failure_seen() noexcept { failed_unseen = nullptr; }
+
+// --- Its life ------------------------------------------------------------------------------------
+
+Result<Front*> Front::create(const IoOptions& options) {
+    if (auto checked = check(options); !checked) return checked.error();
+    auto made = options.polling == Polling::none ? make_single(options, sys::host)
+                                                 : make_polled(options, sys::host);
+    if (!made) return made;
+    if (auto finished = (*made)->finish(options); !finished) {
+        destroy(*made);
+        return finished.error();
+    }
+    return made;
+}
+
+// What is the same whatever is behind it.
+Result<void> Front::finish(const IoOptions& options) {
+    sampler_.options = options.sampling;
+#ifdef __OPTIMIZE__
+    constexpr bool checks_by_default = false;
+#else
+    constexpr bool checks_by_default = true;
+#endif
+    features_.checks = options.checks.value_or(checks_by_default);
+    quick_ = usually_quick();
+#if defined(SQUALL_MSAN)
+    return writes_.map(features_.cq_entries);
+#else
+    return {};
+#endif
+}
+
+void Front::destroy(Front* front) noexcept {
+    if (failed_unseen == front) failed_unseen = nullptr;
+    // In a child of fork() the rings' memory was never mapped, its addresses may be something
+    // else's by now, and so may its descriptors' numbers: nothing of it is touched.
+    if (!front->is_forked()) {
+        SQUALL_ASSERT(!front->has_completions_out(),
+                      "an Io is destroyed while a Completions of it is alive");
+        front->writes_.unmap();
+        front->calls_->destroy(*front);
+    }
+    unmap_page(front);
+}
+
+Result<void*> Front::map_page() {
+    const long at = sys::mmap(sys::host, page_bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (sys::is_error(at))
+        return explain_mapping(static_cast<int>(-at),
+                               "Io::create: mapping 4096 bytes for the ring's state");
+    void* const page = reinterpret_cast<void*>(static_cast<std::uintptr_t>(at));
+    // A fork's child must find zeros here, not a copy: the copy would know indices of a ring that
+    // it does not share.
+    if (const int status = sys::madvise(page, page_bytes, MADV_WIPEONFORK); status < 0) {
+        unmap_page(page);
+        return explain_advising(-status, "Io::create: madvise(MADV_WIPEONFORK)");
+    }
+    return page;
+}
+
+void Front::unmap_page(void* page) noexcept { sys::munmap(sys::host, page, page_bytes); }
+
+// --- Queueing ------------------------------------------------------------------------------------
+
+bool Front::find_room(abi::Word op_fd) noexcept {
+    if (is_forked()) return false;            // I10
+    if (refuses_this_thread()) return false;  // counted nowhere: the counters are the owner's
+    sampler_.read_token();
+    if (!calls_->find_room(*this, op_fd)) {
+        ++counters().queue_full;
+        return false;
+    }
+    // One at a time, so that each comes by here.
+    if (features_.checks) cursor_.limit(1);
+    // Up to the next one that is to be sampled, so that queueing comes by here for it.
+    const std::uint64_t unsampled = sampler_.room(counters().submitted);
+    if (unsampled > 0) {
+        cursor_.limit(unsampled);
+    } else {
+        sampler_.queued(abi::op_of(op_fd), counters().submitted, cursor_.slot(), sys::now(kernel_));
+        quick_ = false;
+    }
+    return true;
+}
+
+std::optional<Token> Front::withdraw() noexcept {
+    if (is_forked() || calls_->on_another_thread(*this)) return std::nullopt;
+    sampler_.read_token();
+    const abi::SqeWords* const sqe = calls_->take_back(*this);
+    if (!sqe) return std::nullopt;
+    ++counters().withdrawn;
+    const Operation::Data data = operation(abi::op_of(sqe->op_fd)).data;
+    if (data == Operation::Data::ordinary) --counters().unregistered;
+    if (data == Operation::Data::registered) --counters().fixed;
+    cursor_.force_look();
+    const auto token = static_cast<Token>(sqe->user_data);
+    if (sampler_.taken_back(token, counters().submitted)) quick_ = usually_quick();
+    return writes_.taken_back(token);
+}
+
+bool Front::may_change_slowly(std::uint32_t table_index) noexcept {
+    if (is_forked() || refuses_this_thread()) return false;
+    if (calls_->may_change(*this, table_index)) return true;
+    ++counters().queue_full;
+    return false;
+}
+
+Result<void> Front::set_file(FileSlot slot, int fd) {
+    const std::string doing =
+        "Io::set_file(slot " + text(slot.number()) + ", fd=" + std::to_string(fd) + ")";
+    if (is_forked())
+        return Error(ESTALE, doing, "this Io was created before a fork(), by the parent process");
+    if (calls_->on_another_thread(*this))
+        return Error(EEXIST, doing,
+                     "this Io belongs to another thread, the first that submitted on it");
+    if (slot.number() >= features_.file_slots)
+        return Error(EINVAL, doing, "IoOptions::file_slots is " + text(features_.file_slots));
+    const int status = calls_->set_file(*this, slot.table_index(), fd < 0 ? -1 : fd);
+    if (status == -EBUSY)
+        return Error(EBUSY, doing, "polled transfers are in flight on this slot: reap them first");
+    if (status < 0) return Error(-status, doing, advice_for_result(-status));
+    return {};
+}
+
+// --- Completing ----------------------------------------------------------------------------------
+//
+int Front::poll_behind() noexcept { return calls_->poll(*this); }
+int Front::park_behind(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+    return calls_->park(*this, at_least, timeout);
+}
+
+// These return an errno and not a Completions, which the inline calls would else have to keep in
+// memory, always; a negative one where nothing is to be handed out either.
+
+// What has completed is the owner's to take: not a forked child's nor, where that is checked,
+// another thread's.
+int Front::turned_away() noexcept {
+    if (is_forked()) return ESTALE;  // I10
+    return refuses_this_thread() ? report(EEXIST) : 0;
+}
+
+int Front::poll_slowly() noexcept {
+    if (const int code = turned_away(); code != 0) return -code;
+    sample_submitted();
+    const bool nothing_to_do = calls_->queues_tell && !queues_.want_kernel();
+    const int code = nothing_to_do ? 0 : report(calls_->poll(*this));
+    sample_completed();
+    return code;
+}
+
+int Front::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+    if (const int code = turned_away(); code != 0) return -code;
+    sample_submitted();
+    const bool nothing_to_do =
+        calls_->queues_tell && !queues_.want_kernel() && queues_.cq.ready() >= at_least;
+    const int code = nothing_to_do ? 0 : report(calls_->park(*this, at_least, timeout));
+    sample_completed();
+    return code;
+}
+
+// A failure that is about to be handed out.
+int Front::report(int code) noexcept {
+    if (!features_.checks || code == 0) return code;
+    SQUALL_ASSERT(failed_unseen != this,
+                  "poll() or park() fails again, with errno %d, and nobody has looked at the "
+                  "failure before, with "
+                  "Completions::failed(): this loop may never end",
+                  code & ~while_enabling);
+    failed_unseen = this;
+    return code;
+}
+
+}  // namespace squall::detail
