@@ -73,15 +73,18 @@ Result<Front*> Front::create(const IoOptions& options) {
     auto made = options.polling == Polling::none ? make_single(options, sys::host)
                                                  : make_polled(options, sys::host);
     if (!made) return made;
-    if (auto finished = (*made)->finish(options); !finished) {
+    (*made)->finish(options);
+#if defined(SQUALL_MSAN)
+    if (auto mapped = (*made)->writes_.map((*made)->features_.cq_entries); !mapped) {
         destroy(*made);
-        return finished.error();
+        return mapped.error();
     }
+#endif
     return made;
 }
 
 // What is the same whatever is behind it.
-Result<void> Front::finish(const IoOptions& options) {
+void Front::finish(const IoOptions& options) noexcept {
     sampler_.options = options.sampling;
 #ifdef __OPTIMIZE__
     constexpr bool checks_by_default = false;
@@ -90,11 +93,6 @@ Result<void> Front::finish(const IoOptions& options) {
 #endif
     features_.checks = options.checks.value_or(checks_by_default);
     quick_ = usually_quick();
-#if defined(SQUALL_MSAN)
-    return writes_.map(features_.cq_entries);
-#else
-    return {};
-#endif
 }
 
 void Front::destroy(Front* front) noexcept {
@@ -159,7 +157,7 @@ std::optional<Token> Front::withdraw() noexcept {
     ++counters().withdrawn;
     const Operation::Data data = operation(abi::op_of(sqe->op_fd)).data;
     if (data == Operation::Data::ordinary) --counters().unregistered;
-    if (data == Operation::Data::registered) --counters().fixed;
+    if (data == Operation::Data::fixed) --counters().fixed;
     cursor_.force_look();
     const auto token = static_cast<Token>(sqe->user_data);
     if (sampler_.taken_back(token, counters().submitted)) quick_ = usually_quick();

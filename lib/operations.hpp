@@ -15,8 +15,8 @@ namespace squall::detail {
 struct Operation {
     enum class Data : std::uint8_t {
         none,
-        ordinary,    // bytes of the caller's memory, to or from a file
-        registered,  // the same, in registered memory
+        ordinary,  // bytes of the caller's memory, to or from a file
+        fixed,     // the same, in registered memory
     };
     const char* call;  // Io's
     const char* name;  // the kernel's, less its IORING_OP_, and the release that brought it
@@ -32,19 +32,19 @@ using Data = Operation::Data;
 using Kind = OpKind;
 // clang-format off
 inline constexpr Operation operations[] = {
-    {"nop",    "NOP (5.1)",          Op::nop,          Kind::nop,    Data::none,       true,  false},
-    {"fsync",  "FSYNC (5.1)",        Op::fsync,        Kind::fsync,  Data::none,       true,  false},
-    {"read",   "READ_FIXED (5.1)",   Op::read_fixed,   Kind::read,   Data::registered, true,  true},
-    {"write",  "WRITE_FIXED (5.1)",  Op::write_fixed,  Kind::write,  Data::registered, true,  false},
+    {"nop",    "NOP (5.1)",          Op::nop,          Kind::nop,    Data::none,     true,  false},
+    {"fsync",  "FSYNC (5.1)",        Op::fsync,        Kind::fsync,  Data::none,     true,  false},
+    {"read",   "READ_FIXED (5.1)",   Op::read_fixed,   Kind::read,   Data::fixed,    true,  true},
+    {"write",  "WRITE_FIXED (5.1)",  Op::write_fixed,  Kind::write,  Data::fixed,    true,  false},
     // A ring's own, when it is let go, which has other ways where there is none.
-    {"",       "ASYNC_CANCEL (5.5)", Op::async_cancel, Kind::nop,    Data::none,       false, false},
-    {"open",   "OPENAT (5.6)",       Op::openat,       Kind::open,   Data::none,       true,  false},
-    {"close",  "CLOSE (5.6)",        Op::close,        Kind::close,  Data::none,       true,  false},
-    {"statx",  "STATX (5.6)",        Op::statx,        Kind::statx,  Data::none,       true,  true},
-    {"read",   "READ (5.6)",         Op::read,         Kind::read,   Data::ordinary,   true,  true},
-    {"write",  "WRITE (5.6)",        Op::write,        Kind::write,  Data::ordinary,   true,  false},
-    {"rename", "RENAMEAT (5.11)",    Op::renameat,     Kind::rename, Data::none,       true,  false},
-    {"unlink", "UNLINKAT (5.11)",    Op::unlinkat,     Kind::unlink, Data::none,       true,  false},
+    {"",       "ASYNC_CANCEL (5.5)", Op::async_cancel, Kind::nop,    Data::none,     false, false},
+    {"open",   "OPENAT (5.6)",       Op::openat,       Kind::open,   Data::none,     true,  false},
+    {"close",  "CLOSE (5.6)",        Op::close,        Kind::close,  Data::none,     true,  false},
+    {"statx",  "STATX (5.6)",        Op::statx,        Kind::statx,  Data::none,     true,  true},
+    {"read",   "READ (5.6)",         Op::read,         Kind::read,   Data::ordinary, true,  true},
+    {"write",  "WRITE (5.6)",        Op::write,        Kind::write,  Data::ordinary, true,  false},
+    {"rename", "RENAMEAT (5.11)",    Op::renameat,     Kind::rename, Data::none,     true,  false},
+    {"unlink", "UNLINKAT (5.11)",    Op::unlinkat,     Kind::unlink, Data::none,     true,  false},
 };
 // clang-format on
 

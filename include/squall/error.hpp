@@ -130,7 +130,7 @@ private:
     Error error_;
 };
 
-// --- Where a program ends that broke a rule --------------------------------------------------------
+// --- Where a program ends that broke a rule -----------------------------------------------------
 
 // A caller's bug that would lose data or memory ends the program, in every build, by std::abort(),
 // with one line: the place, the expression, and the rule with its operands. What an abort does goes

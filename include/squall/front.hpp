@@ -213,7 +213,7 @@ private:
     int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     bool may_change_slowly(std::uint32_t table_index) noexcept;
 
-    Result<void> finish(const IoOptions& options);
+    void finish(const IoOptions& options) noexcept;
     [[nodiscard]] bool usually_quick() const noexcept {
         return calls_->queues_tell && !features_.checks;
     }

@@ -184,6 +184,7 @@ TEST(Abi, PutsTheMembersOfAWordWhereEitherKindOfTargetHasThem) {
                                           {offsetof(abi::Sqe, flags), 1, 0xa5},
                                           {offsetof(abi::Sqe, fd), 4, 0x89abcdef}}));
         EXPECT_EQ(abi::op_of(op_fd, target), abi::Op::unlinkat);
+        EXPECT_EQ(abi::fd_of(op_fd, target), 0x89abcdefU);
         EXPECT_EQ(abi::buffer_word(0xfedc, 0x89abcdef, target), word_of(target, {{0, 2, 0xfedc}, {4, 4, 0x89abcdef}}));
     }
     EXPECT_EQ(abi::word(1, 2), abi::word(1, 2, std::endian::native));
