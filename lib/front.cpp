@@ -5,7 +5,6 @@
 #include "squall/front.hpp"
 
 #include <cerrno>
-#include <new>
 #include <string>
 
 #include "fronts.hpp"
@@ -160,12 +159,13 @@ std::optional<Token> Front::withdraw() noexcept {
     if (data == Operation::Data::fixed) --counters().fixed;
     cursor_.force_look();
     const auto token = static_cast<Token>(sqe->user_data);
-    if (sampler_.taken_back(token, counters().submitted)) quick_ = usually_quick();
+    if (sampler_.taken_back(*sqe, token, counters().submitted)) quick_ = usually_quick();
     return writes_.taken_back(token);
 }
 
 bool Front::may_change_slowly(std::uint32_t table_index) noexcept {
     if (is_forked() || refuses_this_thread()) return false;
+    sampler_.read_token();
     if (calls_->may_change(*this, table_index)) return true;
     ++counters().queue_full;
     return false;
@@ -181,15 +181,16 @@ Result<void> Front::set_file(FileSlot slot, int fd) {
                      "this Io belongs to another thread, the first that submitted on it");
     if (slot.number() >= features_.file_slots)
         return Error(EINVAL, doing, "IoOptions::file_slots is " + text(features_.file_slots));
+    sampler_.read_token();
     const int status = calls_->set_file(*this, slot.table_index(), fd < 0 ? -1 : fd);
-    if (status == -EBUSY)
+    if (status == -EBUSY && features_.polling != Polling::none)
         return Error(EBUSY, doing, "polled transfers are in flight on this slot: reap them first");
     if (status < 0) return Error(-status, doing, advice_for_result(-status));
     return {};
 }
 
 // --- Completing ----------------------------------------------------------------------------------
-//
+
 int Front::poll_behind() noexcept { return calls_->poll(*this); }
 int Front::park_behind(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     return calls_->park(*this, at_least, timeout);

@@ -25,8 +25,8 @@ std::size_t bucket_of(std::uint64_t value) noexcept {
 }  // namespace
 
 const char* name(OpKind kind) noexcept {
-    const detail::Operation* row = detail::operations;
-    while (row->kind != kind) ++row;
+    const detail::Operation* row = detail::operations.begin();
+    while (row->kind != kind) ++row;  // each kind has one
     return row->call;
 }
 

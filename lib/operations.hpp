@@ -4,6 +4,7 @@
 // SQE holds is sqe.hpp's and paths.cpp's, what a caller may expect of it io.hpp's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "squall/abi.hpp"
@@ -27,11 +28,12 @@ struct Operation {
     bool writes_memory;  // of the caller's, until it completes
 };
 
-using abi::Op;
-using Data = Operation::Data;
-using Kind = OpKind;
-// clang-format off
-inline constexpr Operation operations[] = {
+inline constexpr auto operations = [] {
+    using Data = Operation::Data;
+    using Kind = OpKind;
+    using abi::Op;
+    // clang-format off
+    return std::to_array<Operation>({
     {"nop",    "NOP (5.1)",          Op::nop,          Kind::nop,    Data::none,     true,  false},
     {"fsync",  "FSYNC (5.1)",        Op::fsync,        Kind::fsync,  Data::none,     true,  false},
     {"read",   "READ_FIXED (5.1)",   Op::read_fixed,   Kind::read,   Data::fixed,    true,  true},
@@ -45,13 +47,16 @@ inline constexpr Operation operations[] = {
     {"write",  "WRITE (5.6)",        Op::write,        Kind::write,  Data::ordinary, true,  false},
     {"rename", "RENAMEAT (5.11)",    Op::renameat,     Kind::rename, Data::none,     true,  false},
     {"unlink", "UNLINKAT (5.11)",    Op::unlinkat,     Kind::unlink, Data::none,     true,  false},
-};
-// clang-format on
+    });
+    // clang-format on
+}();
 
 // The row of an opcode that squall has queued.
-constexpr const Operation& operation(abi::Op op) noexcept {
-    const Operation* row = operations;
-    while (row->op != op) ++row;
+inline const Operation& operation(abi::Op op) noexcept {
+    const Operation* row = operations.begin();
+    while (row != operations.end() && row->op != op) ++row;
+    SQUALL_ASSERT(row != operations.end(), "opcode %u is none of squall's",
+                  static_cast<unsigned>(op));
     return *row;
 }
 

@@ -54,9 +54,7 @@ public:
     }
     ~Mapping() { reset(); }
 
-    explicit operator bool() const noexcept { return at_ != nullptr; }
     [[nodiscard]] std::byte* get() const noexcept { return at_; }
-    [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
     void reset() noexcept {
         if (std::byte* const at = std::exchange(at_, nullptr)) sys::munmap(kernel_, at, bytes_);
     }

@@ -37,7 +37,7 @@ Result<void> Ring::check_operations() {
     return {};
 }
 
-// Registers the file table. Its first place holds one end of a pipe that nothing else holds: the
+// Registers the file table. Index 0 holds one end of a pipe that nothing else holds: the
 // kernel drops it when it has let go of the ring for good, and then the other end hangs up. That is
 // what close_and_wait() waits for. It must be done now, since later only the submitting thread may
 // register, and that thread may be gone by then.

@@ -62,7 +62,7 @@ public:
     // Aborts, with a message, where only the thread that submitted could see to that.
     void cancel_and_wait() noexcept;
 
-    // Puts `fd` into the file table, or empties the place (-1). 0 or more, or -errno.
+    // Puts `fd` into the file table, or empties that index (-1). 0 or more, or -errno.
     int update_file(std::uint32_t table_index, int fd) noexcept;
 
     // What was registered, where paths are kept for SQEs, and the SQ's index array; null: it has
@@ -91,8 +91,6 @@ private:
                     std::uint32_t flags, const abi::Timespec* timeout) noexcept;
     int note_failure(int code) noexcept;
 
-    Result<void> set_up_descriptor(const IoOptions& options, Role role, const Ring* companion,
-                                   abi::Params& params);
     Result<void> map(const abi::Params& params);
     Result<void> check_operations();
     Result<void> register_arena(const BufferArena& arena);

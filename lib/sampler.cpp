@@ -13,6 +13,7 @@ void Sampler::queued(abi::Op op, std::uint64_t number, const abi::SqeWords& slot
     phase = Phase::queued;
     due = number + options.every;
     sqe = &slot;
+    has_token_in_sqe = true;
     sample = {};
     sample.kind = operation(op).kind;
     sample.queued = now;
@@ -24,8 +25,10 @@ void Sampler::submitted(std::chrono::nanoseconds now) noexcept {
     sample.submitted = now;
 }
 
-bool Sampler::taken_back(std::uint64_t token, std::uint64_t next) noexcept {
-    if (phase != Phase::queued || sample.token != token) return false;
+bool Sampler::taken_back(const abi::SqeWords& taken, std::uint64_t token,
+                         std::uint64_t next) noexcept {
+    if (phase == Phase::idle || sample.token != token) return false;
+    if (phase == Phase::queued && sqe != &taken) return false;
     phase = Phase::idle;
     due = next;
     return true;

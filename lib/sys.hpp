@@ -36,7 +36,7 @@ namespace squall::sys {
                                         std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
                                         std::uintptr_t e, std::uintptr_t f) noexcept {
     if (kernel) [[unlikely]]
-        return kernel->call(number, a, b, c, d, e, f);
+        return kernel->call(*kernel, number, a, b, c, d, e, f);
 #if defined(__x86_64__)
     // The kernel clobbers rcx (return address) and r11 (flags), and nothing else; it may read and
     // write any memory.

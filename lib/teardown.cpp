@@ -32,7 +32,7 @@ void Ring::cancel_and_wait() noexcept {
         bool owner_lives = true;
         for (int tries = 0; tries < 1000 && owner_lives; ++tries) {
             owner_lives = sys::tgkill(sys::getpid(), owner_tid_, 0) != -ESRCH;
-            if (owner_lives) sleep_out(kernel_, std::chrono::milliseconds(1));
+            if (owner_lives) sleep_out(sys::host, std::chrono::milliseconds(1));
         }
         SQUALL_ASSERT(!owner_lives,
                       "an Io is destroyed on thread %d with %llu operations in flight, and only "
@@ -114,7 +114,7 @@ bool Ring::cancel_by_operation(Sequence& end) noexcept {
     return answer >= 0 || is_retryable(-answer);
 }
 
-// Gives the ring's place in the thread's table of rings back, if it has one. 0 or more, else
+// Gives the ring's index in the thread's table of rings back, if it has one. 0 or more, else
 // -errno: it is kept.
 int Ring::give_up_registration() noexcept {
     if (!features_.registered_ring) return 0;

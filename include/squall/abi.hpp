@@ -167,7 +167,7 @@ enum class Op : std::uint8_t {
 };
 
 // Sqe::flags.
-inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // `fd` is a place in the file table (5.1)
+inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // `fd` is an index in the file table (5.1)
 inline constexpr std::uint8_t sqe_async = 1U << 4;       // straight to a worker thread (5.6)
 
 // The words of an SQE out of its members, which lie as the target has them. Two 32-bit members side

@@ -44,6 +44,16 @@ private:
     std::string message_;
 };
 
+template <class T>
+class Result;
+
+// What a Result<T> can be made of beside a T and an Error: what converts to a T, and to nothing
+// else that a Result is made of.
+template <class U, class T>
+concept ValueOf = std::is_convertible_v<U&&, T> && !std::is_convertible_v<U&&, Error> &&
+                  !std::is_same_v<std::remove_cvref_t<U>, Result<T>> &&
+                  !std::is_same_v<std::remove_cvref_t<U>, T>;
+
 // A value or the Error that stood in its way. value(), * and -> require a value, error() requires
 // an error; asking for the other one is a bug in the caller and aborts with a message.
 template <class T>
@@ -53,14 +63,9 @@ public:
     using error_type = Error;
 
     Result(T value) : value_(std::move(value)) {}
-    // clang-tidy 16 does not see that the requires clause keeps copies out.
-    // NOLINTBEGIN(bugprone-forwarding-reference-overload)
-    template <class U>
-    requires std::is_convertible_v<U&&, T> &&
-        (!std::is_convertible_v<U&&, Error>)&&(!std::is_same_v<std::remove_cvref_t<U>, Result>)&&(
-            !std::is_same_v<std::remove_cvref_t<U>, T>)Result(U&& value)
-        : value_(std::in_place, std::forward<U>(value)) {}
-    // NOLINTEND(bugprone-forwarding-reference-overload)
+    // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): no copy of a Result is one
+    template <ValueOf<T> U>
+    Result(U&& value) : value_(std::in_place, std::forward<U>(value)) {}
     Result(Error error) : error_(std::move(error)) {
         SQUALL_ASSERT(error_.code() != 0, "a failed Result has an errno");
     }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "squall/abi.hpp"
 #include "squall/config.hpp"
@@ -32,14 +33,18 @@ private:
     std::uint32_t index_;
 };
 
+// A file descriptor, or an engine's own type for one that converts to it.
+template <class T>
+concept DescriptorLike = std::is_convertible_v<T, int>;
+
 // An open file, as an operation is given it: a descriptor, or a slot of the Io's table. The kernel
-// need not look a slot's file up nor hold it for each operation (IOSQE_FIXED_FILE, 5.1).
+// need not look a slot's file up nor hold it for each operation (IOSQE_FIXED_FILE, 5.1). A slot
+// that is empty, or not in the table, completes with -EBADF, as a descriptor that is not open does.
 class File {
 public:
-    template <class T>
-    requires std::is_convertible_v<T, int>  // an engine's own type of descriptor, too
-    constexpr File(const T& descriptor) noexcept
-        : bits_(word(0, static_cast<std::uint32_t>(static_cast<int>(descriptor)))) {}
+    template <DescriptorLike Descriptor>
+    constexpr File(Descriptor&& descriptor) noexcept
+        : bits_(word(0, unsigned_of(std::forward<Descriptor>(descriptor)))) {}
     constexpr File(FileSlot slot) noexcept : bits_(word(abi::sqe_fixed_file, slot.table_index())) {}
 
     // The first word of an SQE that is about it, less what is done: for squall.
@@ -53,6 +58,9 @@ public:
     }
 
 private:
+    static constexpr std::uint32_t unsigned_of(int fd) noexcept {
+        return static_cast<std::uint32_t>(fd);
+    }
     static constexpr std::uint64_t word(std::uint8_t flags, std::uint32_t fd) noexcept {
         return static_cast<std::uint64_t>(abi::op_fd_word(abi::Op::nop, flags, fd));
     }

@@ -105,8 +105,9 @@ struct Sampler {
     Phase phase = Phase::idle;
     std::uint64_t due = 0;  // which operation is to be sampled next, counted as Counters::submitted
     Sample sample{};
-    // The SQE of the operation that was sampled last, until its token was read there.
+    // The SQE that the operation was put into, and whether its token is still to be read there.
     const abi::SqeWords* sqe = nullptr;
+    bool has_token_in_sqe = false;
 
     // How many operations may be queued before one must be looked at; 0 when the next is it.
     [[nodiscard]] std::uint64_t room(std::uint64_t submitted) const noexcept {
@@ -118,13 +119,15 @@ struct Sampler {
                 std::chrono::nanoseconds now) noexcept;
     // Before the SQE may be changed: reads the token out of it.
     void read_token() noexcept {
-        if (sqe) sample.token = static_cast<std::uint64_t>(sqe->user_data);
-        sqe = nullptr;
+        if (!has_token_in_sqe) return;
+        sample.token = static_cast<std::uint64_t>(sqe->user_data);
+        has_token_in_sqe = false;
     }
     void submitted(std::chrono::nanoseconds now) noexcept;
-    // An operation with this token was taken back; `next` is the number that the next one gets.
-    // True when it was the sample: there is none, and the next operation is one in its place.
-    bool taken_back(std::uint64_t token, std::uint64_t next) noexcept;
+    // The operation in `taken` was taken back, whose token this is; `next` is the number that the
+    // next one gets. True when it was the sample: there is none, and the next operation is one in
+    // its place. (One that an enter which failed was to submit is known by its token alone.)
+    bool taken_back(const abi::SqeWords& taken, std::uint64_t token, std::uint64_t next) noexcept;
     // Ends the sample and hands it to the caller.
     void completed(std::int32_t res, std::chrono::nanoseconds now) noexcept;
 };

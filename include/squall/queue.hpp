@@ -69,8 +69,10 @@ private:
 //
 //            khead (kernel stores)    ktail (we store)
 //               v                       v
-//      | free  | published, not consumed | queued | free ... indices run freely over 2^32 and are ^
-//                                                  masked on use tail
+//      | free  | published, not consumed | queued  | free ...    indices run freely over 2^32 and
+//                                                  ^             are masked on use
+//                                                  |
+//                                                 tail
 //
 // The tail is not kept here but given to the calls that need it: it is how many operations were
 // ever queued, which is counted anyway (Counters::submitted).

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <thread>
 
@@ -288,6 +289,52 @@ TEST_P(SamplingTest, ASampleOnItsWayKeepsNoSlotAsItIs) {
     drain(io);
     ASSERT_FALSE(samples_.empty());
     EXPECT_EQ(samples_[0].token, 1U) << "a hook alone is enough";
+}
+
+TEST_P(SamplingTest, ASampleKeepsItsTokenWhileSlotsAreChangedBeforeItIsSubmitted) {
+    const Fd file(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    const FileSlot slot(0);
+    const std::function<bool(Io&)> changes[] = {[&](Io& io) { return bool(io.set_file(slot, file)); },
+                                                [&](Io& io) { return io.close(slot, 2); },
+                                                [&](Io& io) { return io.open("/dev/null", {}, slot, 3); }};
+    for (const auto& change : changes) {
+        samples_.clear();
+        Io io = make_io(GetParam(),
+                        {.entries = 8, .file_slots = 1, .sampling = {.every = 1, .hook = &keep, .context = this}});
+        ASSERT_TRUE(io.set_file(slot, file));
+        ASSERT_TRUE(io.nop(1'000'000));
+        ASSERT_TRUE(change(io));
+        drain(io);
+        ASSERT_FALSE(samples_.empty());
+        EXPECT_EQ(samples_[0].token, 1'000'000U);
+        EXPECT_EQ(samples_[0].kind, OpKind::nop);
+    }
+}
+
+TEST_P(SamplingTest, WhatIsTakenBackWithTheTokenOfASampleEndsItNot) {
+    Io io = make(1);
+    ASSERT_TRUE(io.nop(0));
+    ASSERT_TRUE(io.close(-1, 0));
+    ASSERT_EQ(io.withdraw(), Token{0});
+    drain(io);
+    ASSERT_EQ(samples_.size(), 1U);
+    EXPECT_EQ(samples_[0].kind, OpKind::nop);
+}
+
+TEST_P(SamplingTest, ASampleThatCouldNotBeSubmittedAndIsTakenBackMakesWayForTheNext) {
+    Io io = make(1);
+    ASSERT_TRUE(io.nop(1));
+    drain(io);
+    ASSERT_TRUE(io.nop(2));
+    {
+        const Intercept refused(refuse(nr_enter, -EPERM));
+        if (!io.poll().failed()) return;  // an SQPOLL thread that is awake needs no enter
+    }
+    if (!io.withdraw()) return;  // it was shown to one that slept
+    ASSERT_TRUE(io.nop(3));
+    drain(io);
+    ASSERT_EQ(samples_.size(), 2U);
+    EXPECT_EQ(samples_[1].token, 3U);
 }
 
 // An SQPOLL ring's system calls depend on when its thread sleeps.

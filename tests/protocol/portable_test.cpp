@@ -61,14 +61,15 @@ TEST(Portable, TheLast4095NumbersAreErrorsAndAddressesAreNone) {
     EXPECT_FALSE(sys::is_error(-4096) || sys::is_error(0) || sys::is_error(4096) || sys::is_error(INT64_MIN));
 }
 
-class Answering final : public sys::Kernel {
+class Answering : public sys::Kernel {
 public:
+    Answering() : Kernel(&answer) {}
     std::vector<std::uintptr_t> seen;
 
 private:
-    long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-              std::uintptr_t f) noexcept override {
-        seen = {static_cast<std::uintptr_t>(number), a, b, c, d, e, f};
+    static long answer(Kernel& self, long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c,
+                       std::uintptr_t d, std::uintptr_t e, std::uintptr_t f) noexcept {
+        static_cast<Answering&>(self).seen = {static_cast<std::uintptr_t>(number), a, b, c, d, e, f};
         return 42;
     }
 };

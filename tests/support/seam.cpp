@@ -122,13 +122,8 @@ Intercept::Answer refuse(long number, long result, int times) {
 namespace {
 
 // What answers for every ring and for the process, in a test program.
-class Seam final : public sys::Kernel {
-    long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-              std::uintptr_t f) noexcept override;
-};
-
-long Seam::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d, std::uintptr_t e,
-                std::uintptr_t f) noexcept {
+long answer(sys::Kernel&, long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
+            std::uintptr_t e, std::uintptr_t f) noexcept {
     Call made{number, {a, b, c, d, e, f}};
     // Linux's clock takes no system call, and so is none to be counted or shown.
     if (number == SYS_clock_gettime) return real(made);
@@ -143,7 +138,7 @@ long Seam::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t 
 }
 
 // Before main(), and so before any ring.
-Seam seam;
+constinit sys::Kernel seam(&answer);
 [[maybe_unused]] const sys::Kernel* const installed = sys::host = &seam;
 
 }  // namespace

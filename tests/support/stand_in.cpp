@@ -85,12 +85,8 @@ long consume(std::uint32_t count) noexcept {
 }
 
 // Answers in the kernel's place, through the seam of lib/kernel.hpp.
-class StandIn final : public sys::Kernel {
-    [[gnu::noinline]] long call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
-                                std::uintptr_t e, std::uintptr_t f) noexcept override;
-};
-long StandIn::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c, std::uintptr_t d,
-                   std::uintptr_t e, std::uintptr_t f) noexcept {
+[[gnu::noinline]] long answer(sys::Kernel&, long number, std::uintptr_t a, std::uintptr_t b, std::uintptr_t c,
+                              std::uintptr_t d, std::uintptr_t e, std::uintptr_t f) noexcept {
     if (number == sys::nr_io_uring_enter) [[likely]]
         return consume(static_cast<std::uint32_t>(b));
     const auto is_ring = [](std::uintptr_t word) { return static_cast<int>(word) == ring_fd; };
@@ -102,7 +98,7 @@ long StandIn::call(long number, std::uintptr_t a, std::uintptr_t b, std::uintptr
     if (number == SYS_close && is_ring(a)) return 0;
     return real_call(number, a, b, c, d, e, f);
 }
-StandIn stand_in;
+constinit sys::Kernel stand_in(&answer);
 [[maybe_unused]] const sys::Kernel* const installed = sys::host = &stand_in;
 
 }  // namespace
