@@ -6,6 +6,8 @@
 
 #include <atomic>
 
+#include "squall/completions.hpp"
+
 namespace squall::detail {
 
 namespace {
@@ -52,7 +54,8 @@ int Ring::bind() noexcept {
     bound_ = true;
     enter_fd_ = fd_.get();
     if (!features_.io_wait) enter_flags_ |= abi::enter_no_iowait;
-    // The completions of such a ring are found only by an enter that asks for them.
+    // The completions of a polled ring without an SQPOLL thread are found only by an enter that
+    // asks for them.
     if ((features_.setup_flags & (abi::setup_iopoll | abi::setup_sqpoll)) == abi::setup_iopoll)
         enter_flags_ |= abi::enter_getevents;
     if (features_.mode == Mode::plain)

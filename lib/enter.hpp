@@ -12,18 +12,18 @@
 
 namespace squall::detail {
 
-// What an enter that wakes an SQPOLL thread is given as its number of SQEs. The kernel only hands
-// the number back; at 0 Linux 5.12 and 5.13 would answer EOWNERDEAD where all is well, and so it
-// means that the thread has ended, everywhere.
+// The number of SQEs that is given to an enter which wakes an SQPOLL thread. The kernel only hands
+// it back, and it must not be 0: Linux 5.12 and 5.13 hand 0 back as EOWNERDEAD, which means that
+// the thread has ended.
 inline constexpr std::uint32_t wake_for = 1;
 
 // How much task work an enter runs that waits for few: IO_LOCAL_TW_DEFAULT_MAX (6.13).
 inline constexpr std::uint32_t task_work_max = 20;
 
 // A number per thread that is never used again in the process, unlike a thread's id: what owns a
-// ring must not come back as another thread. 0 is nobody, and no thread is; one that has no number
-// yet has one that nobody gets. Without a dynamic initialiser, and this library's alone, so that
-// reading it is one load.
+// ring must not come back as another thread. 0: no owner, and never a thread's number.
+// `unnumbered`: a thread without a number yet, and never an owner. Without a dynamic initialiser,
+// and this library's alone, so that reading it is one load.
 inline constexpr std::uint64_t unnumbered = UINT64_MAX;
 [[gnu::visibility("hidden")]] inline constinit thread_local std::uint64_t this_thread = unnumbered;
 

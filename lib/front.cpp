@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <string>
 
-#include "fronts.hpp"
+#include "front_kinds.hpp"
 #include "message.hpp"
 #include "operations.hpp"
 #include "sys.hpp"
@@ -172,20 +172,22 @@ bool Front::may_change_slowly(std::uint32_t table_index) noexcept {
 }
 
 Result<void> Front::set_file(FileSlot slot, int fd) {
-    const std::string doing =
-        "Io::set_file(slot " + text(slot.number()) + ", fd=" + std::to_string(fd) + ")";
+    const auto refused = [slot, fd](int code, const std::string& why) {
+        return Error(
+            code, "Io::set_file(slot " + text(slot.number()) + ", fd=" + std::to_string(fd) + ")",
+            why);
+    };
     if (is_forked())
-        return Error(ESTALE, doing, "this Io was created before a fork(), by the parent process");
+        return refused(ESTALE, "this Io was created before a fork(), by the parent process");
     if (calls_->on_another_thread(*this))
-        return Error(EEXIST, doing,
-                     "this Io belongs to another thread, the first that submitted on it");
+        return refused(EEXIST, "this Io belongs to another thread, the first that submitted on it");
     if (slot.number() >= features_.file_slots)
-        return Error(EINVAL, doing, "IoOptions::file_slots is " + text(features_.file_slots));
+        return refused(EINVAL, "IoOptions::file_slots is " + text(features_.file_slots));
     sampler_.read_token();
     const int status = calls_->set_file(*this, slot.table_index(), fd < 0 ? -1 : fd);
     if (status == -EBUSY && features_.polling != Polling::none)
-        return Error(EBUSY, doing, "polled transfers are in flight on this slot: reap them first");
-    if (status < 0) return Error(-status, doing, advice_for_result(-status));
+        return refused(EBUSY, "polled transfers are in flight on this slot: reap them first");
+    if (status < 0) return refused(-status, advice_for_result(-status));
     return {};
 }
 

@@ -25,8 +25,8 @@ public:
     const Call call;
 };
 
-// What answers for the process itself, and for a ring of which nothing else is said when it is
-// made. Null, but in a test program, which sets it before it makes the first ring or arena.
+// What answers for the process itself, and for each ring that is made while it is this. Null, but
+// in a test program. No ring is to be made by another thread while it is set.
 extern Kernel* host;
 
 }  // namespace squall::sys

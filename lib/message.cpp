@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// All words of errors: what was refused when a ring was made, why, and what the operator can do;
+// The words of errors: what was refused when a ring was made, why, and what the operator can do;
 // what a completion's -errno means to a storage engine; what a running ring's failure means.
 #include "message.hpp"
 

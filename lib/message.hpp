@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// All words of errors: from an errno at a known place to an Error that an operator can act on. It
-// looks at the machine (sysctl, limits, capabilities) only after something was refused, so that
-// success costs nothing.
+// The words of errors, but for those that stand where they arise: from an errno at a known place to
+// an Error that an operator can act on. It looks at the machine (sysctl, limits, capabilities) only
+// after something was refused, so that success costs nothing.
 #pragma once
 
 #include <cstdint>

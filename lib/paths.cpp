@@ -21,8 +21,8 @@ std::uint64_t address(const void* pointer) noexcept {
 // stays null and is answered with EFAULT.
 std::uint64_t keep(char* slot, const char* path) noexcept {
     if (!path) return 0;
-    const std::size_t length = ::strnlen(path, detail::Front::path_slot_bytes);
-    std::memcpy(slot, path, length < detail::Front::path_slot_bytes ? length + 1 : length);
+    const std::size_t length = ::strnlen(path, detail::path_slot_bytes);
+    std::memcpy(slot, path, length < detail::path_slot_bytes ? length + 1 : length);
     return address(slot);
 }
 

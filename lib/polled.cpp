@@ -18,7 +18,7 @@
 
 #include "clock.hpp"
 #include "enter.hpp"
-#include "fronts.hpp"
+#include "front_kinds.hpp"
 #include "message.hpp"
 #include "operations.hpp"
 
@@ -410,8 +410,9 @@ int Polled::park(std::size_t at_least, const std::chrono::nanoseconds* timeout) 
     record_pending();
     queues_.cq.must_not_be_taken();
     if (in_flight() == 0) {
+        if (companion_.ring.is_on_another_thread()) return EEXIST;
         if (timeout && at_least > 0) sleep_out(kernel(), *timeout);
-        return companion_.ring.is_on_another_thread() ? EEXIST : 0;
+        return 0;
     }
     if (const int code = may_enter(); code != 0) return code;
     const auto started = timeout ? sys::now(kernel()) : std::chrono::nanoseconds(0);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Ring: one io_uring and nothing else, that is its descriptor, its mappings and the thread that
-// owns it. The queues that it drives are given to it by the front that it is behind. Set-up is
-// setup.cpp's, entering the kernel enter.hpp's and enter.cpp's, letting go teardown.cpp's.
+// Ring: one io_uring and what belongs to it: its descriptor, its mappings, what is registered with
+// it, and the thread that owns it. Its queues are given to it by the front that it is behind.
+// Set-up is setup.cpp's, entering the kernel enter.hpp's and enter.cpp's, letting go
+// teardown.cpp's.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +12,10 @@
 #include "owned.hpp"
 #include "squall/abi.hpp"
 #include "squall/error.hpp"
-#include "squall/front.hpp"
 #include "squall/options.hpp"
 #include "squall/queue.hpp"
+#include "squall/registered.hpp"
+#include "squall/sqe.hpp"
 
 namespace squall::detail {
 

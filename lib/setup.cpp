@@ -155,8 +155,7 @@ Result<void> Ring::map(const abi::Params& params) {
                          abi::off_sqes);
     // Address space only: a page of it becomes real when the first path is copied there.
     if (mapped)
-        mapped = map_one(path_memory_, params.sq_entries * (2 * Front::path_slot_bytes), sys::host,
-                         -1, 0);
+        mapped = map_one(path_memory_, params.sq_entries * (2 * path_slot_bytes), sys::host, -1, 0);
     if (!mapped) return mapped;
 
     std::byte* const sq = sq_ring_.get();

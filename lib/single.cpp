@@ -6,7 +6,7 @@
 
 #include "clock.hpp"
 #include "enter.hpp"
-#include "fronts.hpp"
+#include "front_kinds.hpp"
 
 namespace squall::detail {
 

@@ -2,12 +2,12 @@
 //
 // System calls, raw: each returns a value of 0 or more, or -errno, and the variable errno is
 // neither read nor written. This is the one convention; nothing above knows another. Every call
-// passes through call(), which asks the kernel that it is given; none is Linux. Those that are
-// given none are the process's own, and the host's to answer: see kernel.hpp. Linux's calls are
-// inlined, since a return that the processor mispredicts after the kernel costs as much as the rest
-// of the ring; looking whether it is Linux is one load and a branch that is never taken. Each call
-// that fills memory tells MemorySanitizer so. What the kernel reads as well as fills, such as a
-// ring's parameters, the caller has initialised.
+// goes through call(), to the kernel that it is given, where null is Linux; functions without a
+// kernel ask `host`: see kernel.hpp. (The time of Linux is read without a call.)
+// Linux's calls are inlined, since a return that the processor mispredicts after the kernel costs
+// as much as the rest of the ring; looking whether it is Linux is one load and a branch that is
+// never taken. Each call that fills memory tells MemorySanitizer so. What the kernel reads as well
+// as fills, such as a ring's parameters, the caller has initialised.
 #pragma once
 
 #include <sys/mman.h>

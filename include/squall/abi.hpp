@@ -3,7 +3,7 @@
 // The part of the kernel's io_uring interface that squall uses, declared by hand so that squall
 // compiles on a machine whose kernel headers are older than the feature, and so that no kernel
 // macro reaches a consumer. Names are the kernel's with the IORING_ prefix dropped; the numbers are
-// the kernel's promise to user space and never change. Nothing here runs;
+// the kernel's promise to user space and never change. No call is made here and no state kept;
 // tests/protocol/abi_test.cpp holds it against <linux/io_uring.h> wherever both have a name.
 #pragma once
 

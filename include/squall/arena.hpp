@@ -95,7 +95,8 @@ private:
 class SQUALL_API BufferArena {
 public:
     // Maps and touches count * buffer_size bytes, rounded up to whole pages: with Pages::automatic
-    // to at most twice as many, or to whole base pages. Errors, all without side effects:
+    // to at most twice as many, or to whole base pages. On success the arena, all of whose buffers
+    // are free; on failure, without side effects:
     //   EINVAL  an option is out of range; the message names the value and the rule.
     //   ENOMEM  the memory, or with Pages::hugetlb the reserved huge pages, cannot be had; the
     //           message says which, and how.
@@ -114,8 +115,8 @@ public:
     }
     ~BufferArena() { destroy(); }
 
-    // A buffer that is free, in O(1) without a system call; empty when none is. The last one
-    // returned comes first: its lines are likeliest to be in cache.
+    // Leases a buffer, in O(1) without a system call. On success one that was free, the last one
+    // returned first: its lines are likeliest to be in cache. Empty: none is free.
     [[nodiscard]] std::optional<FixedBuffer> acquire() noexcept;
 
     // Whether all of `bytes` lies in the arena. An empty span does when its address does.

@@ -75,11 +75,11 @@ public:
     using const_iterator = iterator;
     using value_type = Completion;
 
-    // For backends: takes the next `count` that are ready in `queue`; `code` is what error()
+    // For the front: takes the next `count` that are ready in `queue`; `code` is what error()
     // reports, 0 for none.
     Completions(detail::CompletionQueue& queue, std::uint32_t count, int code) noexcept
         : queue_(&queue), first_(queue.take(count)), count_(count), code_(code) {}
-    // For backends: nothing but an error.
+    // For the front: nothing but an error.
     explicit Completions(int code) noexcept : code_(code) {}
 
     Completions(Completions&& other) noexcept
@@ -108,7 +108,8 @@ public:
 
     // The ring itself could not be driven: not an operation's failure, which is in its Completion.
     // What was queued stays queued and in flight (I1), the next poll() or park() tries again, and
-    // Io::withdraw() takes it back. Look at it in each loop that waits for something: only EAGAIN
+    // Io::withdraw() takes it back. What had completed by then is handed out all the same: walk the
+    // range, then look at this. Look at it in each loop that waits for something: only EAGAIN
     // passes by itself, and a loop that goes on after one of the others never ends. One comparison;
     // IoOptions::checks aborts where it is forgotten.
     [[nodiscard]] bool failed() const noexcept { return code() != 0; }

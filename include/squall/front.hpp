@@ -18,8 +18,8 @@
 //   I8   created anywhere: the thread that submits first owns the ring, not the one that made it.
 //   I9   signals and passing errors lose nothing and repeat nothing: lib/answer.hpp says what each
 //        means.
-//   I10  fork: a child finds all-zero pages in place of fronts and arenas, and no ring; use is
-//        caught.
+//   I10  fork: a child finds zeros in place of fronts and of what arenas know, and no ring and no
+//        buffer; use is caught.
 #pragma once
 
 #include <chrono>
@@ -30,12 +30,15 @@
 #include "squall/abi.hpp"
 #include "squall/completions.hpp"
 #include "squall/config.hpp"
+#include "squall/counters.hpp"
 #include "squall/error.hpp"
 #include "squall/file.hpp"
-#include "squall/latency.hpp"
 #include "squall/msan.hpp"
 #include "squall/options.hpp"
 #include "squall/queue.hpp"
+#include "squall/registered.hpp"
+#include "squall/sampler.hpp"
+#include "squall/sqe.hpp"
 
 namespace squall::sys {
 class Kernel;
@@ -45,8 +48,8 @@ namespace squall::detail {
 
 class Front;
 
-// What a front does by what is behind it. Each is called by the front alone, and not in a forked
-// child.
+// What a front calls on the ring or rings behind it; a table and not virtual functions, so that a
+// wiped page shows as null. Each is called by the front alone, and not in a forked child.
 struct FrontCalls {
     // Whether the front's own queues show when there is nothing to do, so that inline code may
     // look.
@@ -70,35 +73,6 @@ struct FrontCalls {
     bool (*on_another_thread)(const Front&) noexcept;
     // Lets go of what is behind the front (I3), and ends it. Its page is the front's to unmap.
     void (*destroy)(Front&) noexcept;
-};
-
-// Memory that is registered with the ring: where a transfer's bytes lie decides whether it is
-// fixed.
-class RegisteredMemory {
-public:
-    // The kernel's limit for one registered buffer is 1 GiB, so that memory is cut into regions.
-    static constexpr unsigned region_shift = 30;
-    static constexpr std::uint64_t region_bytes = std::uint64_t{1} << region_shift;
-
-    RegisteredMemory() = default;
-    RegisteredMemory(std::uintptr_t base, std::uint64_t bytes) noexcept
-        : base_(base), bytes_(bytes) {}
-
-    // Whether all of [data, data + length) lies in one region. No bytes at all lie in none.
-    [[nodiscard]] bool holds(std::uintptr_t data, std::uint64_t length) const noexcept {
-        // Before the memory `first` is close to 2^64, and so in no region with a `last` that is
-        // inside.
-        const std::uint64_t first = data - base_;
-        const std::uint64_t last = first + length - 1;
-        return length - 1 < region_bytes && last < bytes_ && (first ^ last) >> region_shift == 0;
-    }
-    [[nodiscard]] std::uint16_t region_of(std::uintptr_t data) const noexcept {
-        return static_cast<std::uint16_t>((data - base_) >> region_shift);
-    }
-
-private:
-    std::uintptr_t base_ = 0;
-    std::uint64_t bytes_ = 0;
 };
 
 // It lives in a page of its own that fork() wipes in the child (MADV_WIPEONFORK, 4.14): there every
@@ -138,7 +112,6 @@ public:
         const auto index = static_cast<std::size_t>(&cursor_.slot() - sqes_);
         return paths_ + (index * 2 + which) * path_slot_bytes;
     }
-    static constexpr std::size_t path_slot_bytes = 4096;  // PATH_MAX, the terminating zero included
 
     [[nodiscard]] const RegisteredMemory& memory() const noexcept { return memory_; }
 

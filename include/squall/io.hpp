@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Io: file operations on one io_uring. An operation is queued with a token of the caller's choice,
+// Io: file operations on an io_uring. An operation is queued with a token of the caller's choice,
 // poll() or park() sends what is queued and returns what has completed, and a Completion carries
 // the token and the kernel's result, untouched.
 //
@@ -9,7 +9,7 @@
 // completion (not IORING_OP_POLL_ADD). park(): the same, but wait for a completion. In flight:
 // queued or in the kernel, and not yet handed out. Arena, fixed buffer: arena.hpp.
 //
-// What every operation promises, so that it is not said eleven times:
+// What every operation promises, said once:
 //   Result    true: queued, exactly one completion with this token will be handed out. false: no
 //             room, nothing was taken; poll() and try again (with Mode::sqpoll also when nothing is
 //             in flight: the kernel thread may complete an operation a moment before it gives the
@@ -93,9 +93,9 @@ struct DirectIoAlignment {
 
 class SQUALL_API Io {
 public:
-    // Makes a ring, with the best set-up that the kernel has (features() tells which), and
-    // registers the arena if there is one. May be called on a thread other than the one that will
-    // submit (I8). Errors, all without side effects:
+    // Makes a ring, with the best set-up that the kernel has, and registers the arena if there is
+    // one. May be called on a thread other than the one that will submit (I8). On success the Io,
+    // whose features() tell what it got; on failure, without side effects:
     //   EINVAL  an option is out of range, or the kernel is too old; the message names the value
     //           and the rule.
     //   EPERM   io_uring is switched off (the sysctl kernel.io_uring_disabled) or refused by a
@@ -125,7 +125,8 @@ public:
     // series' io_uring.
     [[nodiscard]] static Result<Io> create(const IoOptions& options = {});
 
-    // Not while a Completions of it is alive. A moved-from Io may only be destroyed or assigned to.
+    // Not while a Completions of it is alive. A moved-from Io may only be destroyed or assigned to;
+    // what is assigned over is let go as by ~Io.
     Io(Io&& other) noexcept;
     Io& operator=(Io&& other) noexcept;
     // Lets go cleanly (I3): what is queued and was never submitted is dropped, what can be
@@ -145,17 +146,17 @@ public:
     // submitter goes on.
     ~Io();
 
-    // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). res: the fd,
-    // close-on-exec, the caller's to close. A path of 4096 bytes or more completes with
-    // -ENAMETOOLONG, a null one with -EFAULT, and truncate without write or append with -EINVAL.
+    // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). On success `res` is
+    // the fd, close-on-exec and the caller's to close; on failure -ENAMETOOLONG for a path of 4096
+    // bytes or more, -EFAULT for a null one, -EINVAL for truncate without write or append.
     [[nodiscard]] bool open(const char* path, const OpenOptions& options, Token token,
                             How how = {}) noexcept {
         return begin(about(abi::Op::openat, working_directory, how), token) &&
                finish_open(path, options, 0);
     }
-    // The same straight into a slot, without a descriptor (OPENAT with file_index, 5.15). res: 0. A
-    // file that was in the slot is closed once it is replaced, as close() does. No slot of the
-    // table: -EINVAL.
+    // The same straight into a slot, without a descriptor (OPENAT with file_index, 5.15). On
+    // success `res` is 0, and a file that was in the slot is closed, as by close(); on failure also
+    // -EINVAL for a slot that is not in the table.
     [[nodiscard]] bool open(const char* path, const OpenOptions& options, FileSlot slot,
                             Token token, How how = {}) noexcept {
         return front_->may_change(slot.table_index()) &&
@@ -164,11 +165,12 @@ public:
     }
 
     // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into`
-    // lies in the arena and within one of its 1 GiB regions; pread(2)). res: bytes, fewer at the
-    // end of the file, 0 beyond it; never more than 0x7ffff000. A short read is delivered as it is.
-    // Offset 2^64 - 1 means the file's position, as the kernel has it. O_DIRECT needs address,
-    // offset and size aligned as direct_io_alignment() says, else -EINVAL, which transfer_error()
-    // explains. Two results are no failure of the file's, and nothing was done: queue it again.
+    // lies in the arena and within one of its 1 GiB regions; pread(2)). Offset 2^64 - 1 means the
+    // file's position, as the kernel has it. On success `res` is the bytes read, fewer at the end
+    // of the file, 0 beyond it, never more than 0x7ffff000; a short read is delivered as it is. On
+    // failure -EINVAL where address, offset or size are not aligned as direct_io_alignment() says
+    // that O_DIRECT needs them (transfer_error() explains it), and two that are none of the
+    // file's, and nothing was done: queue it again.
     //   -ECANCELED  the kernel could make no thread to run it (signals came too fast, RLIMIT_NPROC
     //           or the cgroup's pids.max is reached), or the thread that submitted it has ended.
     //   -EAGAIN the file is open with O_NONBLOCK and has nothing now, or the kernel or the device
@@ -180,19 +182,19 @@ public:
     }
 
     // Writes up to from.size() bytes at `offset` (WRITE, 5.6; WRITE_FIXED, 5.1; pwrite(2));
-    // otherwise as read(), -ECANCELED and -EAGAIN (of O_NONBLOCK: no room now) included. res:
-    // bytes, fewer when the disk fills up or a limit is met: write the rest, do not count on an
-    // fsync that was queued behind. Operations in flight together run in any order: wait for a
-    // write's completion before its fsync().
+    // otherwise as read(), -ECANCELED and -EAGAIN (of O_NONBLOCK: no room now) included. On success
+    // `res` is the bytes written, fewer when the disk fills up or a limit is met: write the rest,
+    // do not count on an fsync that was queued behind. Operations in flight together run in any
+    // order: wait for a write's completion before its fsync().
     [[nodiscard]] bool write(File file, std::span<const std::byte> from, std::uint64_t offset,
                              Token token, How how = {}) noexcept {
         return transfer(abi::Op::write, abi::Op::write_fixed, file, from.data(), from.size(),
                         offset, token, how);
     }
 
-    // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). res: 0. After
-    // an error the pages that failed may be marked clean and lost: do not retry, treat what was
-    // written since the last success as lost.
+    // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). On success
+    // `res` is 0. On failure the pages that failed may be marked clean and lost: do not retry,
+    // treat what was written since the last success as lost.
     [[nodiscard]] bool fsync(File file, Token token, How how = {}) noexcept {
         return queue(about(abi::Op::fsync, file, how), {}, token);
     }
@@ -202,10 +204,10 @@ public:
         return queue(about(abi::Op::fsync, file, how), {.op_flags = abi::fsync_datasync}, token);
     }
 
-    // Fills `out` (STATX, 5.6; statx(2)). res: 0. `mask` is the STATX_* that are wanted; the
-    // default is the basic ones and the time of birth, and `out.stx_mask` says what was found. The
-    // path's last symbolic link is followed. Not of a slot, which the kernel refuses: keep the
-    // descriptor, or use the path.
+    // Fills `out` (STATX, 5.6; statx(2)). `mask` is the STATX_* that are wanted; the default is the
+    // basic ones and the time of birth. The path's last symbolic link is followed. On success `res`
+    // is 0, and `out.stx_mask` says what was found. There is none of a slot, which the kernel
+    // refuses: keep the descriptor, or use the path.
     [[nodiscard]] bool statx(int fd, struct ::statx& out, Token token,
                              unsigned mask = statx_default, How how = {}) noexcept {
         return begin(about(abi::Op::statx, fd, how), token) && finish_statx(out, mask);
@@ -217,29 +219,29 @@ public:
     }
     static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
 
-    // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). res: 0.
-    // Durable only after an fsync of the directory: open it with read and fsync that.
+    // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). On
+    // success `res` is 0, and the new name is durable only after an fsync of the directory: open it
+    // with read and fsync that.
     [[nodiscard]] bool rename(const char* from, const char* to, Token token,
                               How how = {}) noexcept {
         return begin(about(abi::Op::renameat, working_directory, how), token) &&
                finish_rename(from, to);
     }
 
-    // Removes a name (UNLINKAT, 5.11; unlink(2)). res: 0. Not for directories (-EISDIR). Durable as
-    // rename().
+    // Removes a name (UNLINKAT, 5.11; unlink(2)). On success `res` is 0, durable as rename(); on
+    // failure -EISDIR for a directory.
     [[nodiscard]] bool unlink(const char* path, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::unlinkat, working_directory, how), token) &&
                finish_unlink(path);
     }
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)), or empties a slot (CLOSE with file_index,
-    // 5.15). res: 0, and -EBADF when there is none. Of a descriptor: operations in flight on it go
-    // on and complete, and the number may be reused as soon as this is submitted. Of a slot:
-    // operations on it that were queued before go on and complete, and the file is closed when the
-    // last of them has, by an error too late to be reported; those queued later complete with
-    // -EBADF, until the slot is filled again. (Queued in one batch with it, too: the kernel takes
-    // operations in the order in which they were queued.) (Always inlined: which of the two it is,
-    // the caller's code knows.)
+    // 5.15). On success `res` is 0; on failure -EBADF where there is none. Operations on it that
+    // were queued before go on and complete. The number of a descriptor may be reused as soon as
+    // this is submitted. A slot's file is closed when the last of those operations has completed,
+    // by an error too late to be reported; those queued later complete with -EBADF, until the slot
+    // is filled again. (Queued in one batch with it, too: the kernel takes operations in the order
+    // in which they were queued.) Always inlined: which of the two it is, the caller's code knows.
     [[nodiscard, gnu::always_inline]] bool close(File file, Token token, How how = {}) noexcept {
         if (!file.is_slot()) return queue(about(abi::Op::close, file, how), {}, token);
         return front_->may_change(file.number()) &&
@@ -247,31 +249,31 @@ public:
     }
 
     // Puts a file that is open as `fd` into a slot, in place of what was there, or empties it (fd
-    // -1). The table holds the file on its own: `fd` may be closed. Not queued but done at once, by
-    // one system call (IORING_REGISTER_FILES_UPDATE, 5.5); operations that are in flight on the
-    // slot go on with the file that they began with, those that are queued and were not submitted
-    // by a poll() or park() yet go to the new one.
-    // Thread rule: as the operations. Errors:
+    // -1). Not queued but done at once, by one system call (IORING_REGISTER_FILES_UPDATE, 5.5);
+    // operations that are in flight on the slot go on with the file that they began with, those
+    // that are queued and were not submitted by a poll() or park() yet go to the new one. On
+    // success the table holds the file on its own: `fd` may be closed. On failure:
     //   EBADF   `fd` is not open, or is a ring; the slot is then empty.
     //   EBUSY   with polling: polled transfers are in flight on the slot. Reap them first.
     //   EINVAL  the table has no such slot; the message names both.
     //   EEXIST, ESTALE  as Completions::error().
+    // Thread rule: as the operations.
     [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
 
-    // Does nothing (NOP, 5.1). res: 0. For measuring, and for going round a loop once more.
+    // Does nothing (NOP, 5.1): for measuring, and for going round a loop once more. On success
+    // `res` is 0.
     [[nodiscard]] bool nop(Token token, How how = {}) noexcept {
         return queue(about(abi::Op::nop, -1, how), {}, token);
     }
 
-    // Takes back the operation that was queued last and that the kernel was not given yet, and
-    // returns its token: it will not be done, no completion comes for it, and its buffer is the
-    // caller's again. Empty: there is none, all that is still in flight is the kernel's. For a
-    // function whose buffers are about to go while poll() or park() fails:
+    // Takes back the operation that was queued last and that the kernel was not given yet: for a
+    // function whose buffers are about to go while poll() or park() fails. No system call.
     //     while (const auto token = io.withdraw()) forget(*token);
-    // What is taken back is no longer counted as submitted (I1). Given to the kernel: what an enter
-    // consumed, and with Mode::sqpoll all that a poll() or park() showed to the thread, even one
-    // that then failed to wake it; nothing takes that back but ~Io. With polling the order is that
-    // of each ring alone. No system call.
+    // On success its token: it will not be done, no completion comes for it, its buffer is the
+    // caller's again, and it is no longer counted as submitted (I1). Empty: there is none, all that
+    // is still in flight is the kernel's. The kernel was given what an enter consumed and, with
+    // Mode::sqpoll, all that a poll() or park() showed to the thread, even one that then failed to
+    // wake it; nothing takes that back but ~Io. With polling the order is that of each ring alone.
     // Thread rule: as the operations; on a thread that is not the ring's, and in a child of fork(),
     // it is empty.
     [[nodiscard]] std::optional<Token> withdraw() noexcept { return front_->withdraw(); }
@@ -281,7 +283,9 @@ public:
     // the kernel has flagged work to be run, and one more for each further 20 completions where it
     // brings as many at a time (6.13, Mode::deferred); no system call otherwise (I5); with
     // Mode::sqpoll only to wake the thread. Where the kernel took fewer than were queued (short of
-    // memory), the rest stays queued for the next call (I9).
+    // memory), the rest stays queued for the next call (I9). On failure Completions::failed() is
+    // true, and what was not submitted stays queued. Requires that no earlier Completions of this
+    // Io is alive.
     [[nodiscard]] Completions poll() noexcept { return front_->poll(); }
 
     // The same, but blocks until there are at least `at_least` completions, or all that are in
@@ -312,27 +316,28 @@ public:
     // result. They are here because a storage engine needs them at start-up, and because a
     // simulated disk must answer them too. Any thread.
 
-    // Names in a directory without "." and "..", in byte order (getdents64(2)). Errors: those of
-    // open(2) with O_DIRECTORY.
+    // Lists a directory (getdents64(2)). On success the names in it without "." and "..", in byte
+    // order; on failure an errno of open(2) with O_DIRECTORY.
     [[nodiscard]] Result<std::vector<std::string>> list_dir(const char* path) const;
-    // Makes a directory and those above it that are missing, mode 0777 less the umask (mkdir(2));
-    // success when it is there already. Errors: those of mkdir(2), ENOTDIR when a file is in the
-    // way; what was made before the error stays. Not durable: fsync the directory that the topmost
-    // new one was made in.
+    // Makes a directory and those above it that are missing, mode 0777 less the umask (mkdir(2)).
+    // On success it is there, also where it was before, and not durable: fsync the directory that
+    // the topmost new one was made in. On failure an errno of mkdir(2), or ENOTDIR where a file is
+    // in the way; what was made before the error stays.
     [[nodiscard]] Result<void> create_dir_all(const char* path) const;
     // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
     [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
-    // Bytes per block that `fd` is best written in: a block device's physical block (BLKPBSZGET), a
-    // file's st_blksize. Errors: EBADF, and those of statx(2).
+    // Asks how `fd` is best written. On success bytes per block: a block device's physical block
+    // (BLKPBSZGET), a file's st_blksize. On failure EBADF, or another errno of statx(2).
     [[nodiscard]] Result<std::uint32_t> block_size(int fd) const;
-    // Bytes in `fd`: a regular file's st_size (statx(2)), a block device's capacity (BLKGETSIZE64).
-    // Extending writes that have completed are in it, those in flight may be. A tenth of the CPU
-    // time of statx() above, which Linux hands to a thread of its own. Errors: EBADF; those of
-    // statx(2) and, of a block device, of ioctl(2); EINVAL when it is neither (a directory, a
-    // pipe), so that there is no size: the message says what it is.
+    // Asks how large the file `fd` is. On success bytes: a regular file's st_size (statx(2)), a
+    // block device's capacity (BLKGETSIZE64); extending writes that have completed are in it, those
+    // in flight may be. A tenth of the CPU time of statx() above, which Linux hands to a thread of
+    // its own. On failure EBADF; another errno of statx(2) or, of a block device, of ioctl(2);
+    // EINVAL where it is neither (a directory, a pipe), so that there is no size: the message says
+    // what it is.
     [[nodiscard]] Result<std::uint64_t> file_size(int fd) const;
-    // What squall::direct_io_alignment() and transfer_error(), below, say, of a descriptor of this
-    // Io's.
+    // What squall::direct_io_alignment() and transfer_error(), below, say of a descriptor of
+    // Linux's, of one of this Io's.
     [[nodiscard]] Result<DirectIoAlignment> direct_io_alignment(int fd) const;
     [[nodiscard]] Error transfer_error(const Completion& completion, int fd,
                                        std::span<const std::byte> bytes,
@@ -417,15 +422,15 @@ private:
     detail::Front* front_ = nullptr;
 };
 
-// Asks for the file open as `fd`, opened with O_DIRECT or not. Any thread; blocks as a stat does.
-// Errors: EBADF; those of statx(2); EOPNOTSUPP when the file system says that it does no direct I/O
-// on this file.
+// Asks what O_DIRECT needs of the file open as `fd`, opened with O_DIRECT or not. On success the
+// alignment; on failure EBADF, another errno of statx(2), or EOPNOTSUPP where the file system says
+// that it does no direct I/O on this file. Any thread; blocks as a stat does.
 [[nodiscard]] SQUALL_API Result<DirectIoAlignment> direct_io_alignment(int fd);
 
-// What became of a read or write whose completion is `completion`, for an operator: no error when
-// all `size` bytes of it moved; else the errno, or EIO for a short transfer, with what `fd`,
-// address, offset and size have to do with it: which one breaks O_DIRECT's alignment, and by how
-// much. Give it what was given to the operation. Any thread; allocates and makes system calls.
+// Says for an operator what became of a read or write whose completion is `completion`: no error
+// when all bytes moved; else the errno, or EIO for a short transfer, with what `fd`, address,
+// offset and size have to do with it: which one breaks O_DIRECT's alignment, and by how much.
+// Requires what was given to the operation. Any thread; allocates and makes system calls.
 [[nodiscard]] SQUALL_API Error transfer_error(const Completion& completion, int fd,
                                               std::span<const std::byte> bytes,
                                               std::uint64_t offset);

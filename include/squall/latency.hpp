@@ -2,7 +2,7 @@
 //
 // Sampled latencies: one operation in so many is timed from its being queued to its being handed
 // out, and goes into the caller's histograms, the caller's trace hook, or both. Opt-in with
-// IoOptions::sampling, and free when off: no instruction of the I/O path knows of it. When on, what
+// IoOptions::sampling, and free when off: no inline instruction knows of it. When on, what
 // is not sampled costs next to nothing (bench/run --nop-cost measures it).
 //
 // A sample is recognised by its token when it comes back, so that no token value is reserved and no
@@ -16,7 +16,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "squall/abi.hpp"
 #include "squall/config.hpp"
 
 namespace squall {
@@ -95,43 +94,5 @@ struct Sampling {
     void (*hook)(void* context, const Sample& sample) noexcept = nullptr;
     void* context = nullptr;
 };
-
-namespace detail {
-
-// The one sample of an Io that is on its way, if any. The front tells it what becomes of it.
-struct Sampler {
-    enum class Phase : std::uint8_t { idle, queued, submitted };
-    Sampling options;
-    Phase phase = Phase::idle;
-    std::uint64_t due = 0;  // which operation is to be sampled next, counted as Counters::submitted
-    Sample sample{};
-    // The SQE that the operation was put into, and whether its token is still to be read there.
-    const abi::SqeWords* sqe = nullptr;
-    bool has_token_in_sqe = false;
-
-    // How many operations may be queued before one must be looked at; 0 when the next is it.
-    [[nodiscard]] std::uint64_t room(std::uint64_t submitted) const noexcept {
-        if (options.every == 0 || phase != Phase::idle) return UINT64_MAX;
-        return submitted < due ? due - submitted : 0;
-    }
-    // Operation number `number` is about to be filled into `slot`, and is sampled.
-    void queued(abi::Op op, std::uint64_t number, const abi::SqeWords& slot,
-                std::chrono::nanoseconds now) noexcept;
-    // Before the SQE may be changed: reads the token out of it.
-    void read_token() noexcept {
-        if (!has_token_in_sqe) return;
-        sample.token = static_cast<std::uint64_t>(sqe->user_data);
-        has_token_in_sqe = false;
-    }
-    void submitted(std::chrono::nanoseconds now) noexcept;
-    // The operation in `taken` was taken back, whose token this is; `next` is the number that the
-    // next one gets. True when it was the sample: there is none, and the next operation is one in
-    // its place. (One that an enter which failed was to submit is known by its token alone.)
-    bool taken_back(const abi::SqeWords& taken, std::uint64_t token, std::uint64_t next) noexcept;
-    // Ends the sample and hands it to the caller.
-    void completed(std::int32_t res, std::chrono::nanoseconds now) noexcept;
-};
-
-}  // namespace detail
 
 }  // namespace squall

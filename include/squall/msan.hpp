@@ -8,21 +8,26 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "squall/abi.hpp"
-#include "squall/completion.hpp"
 #include "squall/config.hpp"
-#include "squall/error.hpp"
-#include "squall/queue.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(memory_sanitizer)
 #define SQUALL_MSAN 1
 #include <sanitizer/msan_interface.h>
+#endif
+#endif
 
-#endif
-#endif
+namespace squall {
+template <class T>
+class Result;
+namespace abi {
+struct SqeWords;
+}
+}  // namespace squall
 
 namespace squall::detail {
+
+class CompletionQueue;
 
 // The kernel has filled `bytes` bytes at `at`.
 [[gnu::always_inline]] inline void kernel_wrote([[maybe_unused]] const void* at,
@@ -32,8 +37,8 @@ namespace squall::detail {
 #endif
 }
 
-inline constexpr std::uint32_t statx_bytes =
-    256;  // the kernel writes all of a struct statx, or nothing
+// The kernel writes all of a struct statx, or nothing.
+inline constexpr std::uint32_t statx_bytes = 256;
 
 #if defined(SQUALL_MSAN)
 
@@ -51,14 +56,16 @@ public:
     // The next `count` completions of `queue` are about to be handed out.
     SQUALL_API void completed(const CompletionQueue& queue, std::uint32_t count) noexcept;
     // The operation was taken back: nothing was written. Returns the caller's token.
-    Token taken_back(Token number) noexcept { return over(number); }
+    std::uint64_t taken_back(std::uint64_t number) noexcept { return over(number); }
 
     // The caller's token of the operation that is known to the kernel as `number`.
-    [[nodiscard]] Token token_of(Token number) const noexcept { return at(number).token; }
+    [[nodiscard]] std::uint64_t token_of(std::uint64_t number) const noexcept {
+        return at(number).token;
+    }
 
 private:
     struct Record {
-        Token token = 0;
+        std::uint64_t token = 0;
         std::uint64_t at = 0;
         std::uint32_t bytes = 0;
         bool whole = false;  // all of them when it succeeds, else as many as `res` says
@@ -68,14 +75,14 @@ private:
     };
 
     // The operation is in flight no more, and its record another's to have. Returns its token.
-    Token over(Token number) noexcept {
+    std::uint64_t over(std::uint64_t number) noexcept {
         Record& record = at(number);
         record.in_flight = false;
         record.next_free = free_;
         free_ = static_cast<std::uint32_t>(number) + 1;
         return record.token;
     }
-    [[nodiscard]] Record& at(Token number) const noexcept {
+    [[nodiscard]] Record& at(std::uint64_t number) const noexcept {
         SQUALL_ASSERT(number < count_ && records_[number].in_flight,
                       "the kernel completed operation %llu, which is not in flight",
                       static_cast<unsigned long long>(number));
@@ -94,8 +101,12 @@ public:
     static void unmap() noexcept {}
     [[gnu::always_inline]] static void queued(const abi::SqeWords&) noexcept {}
     [[gnu::always_inline]] static void completed(const CompletionQueue&, std::uint32_t) noexcept {}
-    [[gnu::always_inline]] static Token taken_back(Token token) noexcept { return token; }
-    [[nodiscard, gnu::always_inline]] static Token token_of(Token token) noexcept { return token; }
+    [[gnu::always_inline]] static std::uint64_t taken_back(std::uint64_t token) noexcept {
+        return token;
+    }
+    [[nodiscard, gnu::always_inline]] static std::uint64_t token_of(std::uint64_t token) noexcept {
+        return token;
+    }
 };
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What a caller asks for and what it got: the aggregates given to Io::create and
-// BufferArena::create, and Features and Counters, which Io hands back. Plain data, for designated
+// BufferArena::create, and Features, which Io hands back. Plain data, for designated
 // initialisers; the checks are where they are used.
 #pragma once
 
@@ -145,30 +145,6 @@ struct Features {
     std::uint32_t file_slots = 0;  // FileSlots that may be used, 0 to file_slots - 1
     Polling polling = Polling::none;       // what the kernel gave, not what was asked
     std::uint32_t polled_setup_flags = 0;  // IORING_SETUP_* of the polled ring, with polling
-};
-
-// Exact counts since create. submitted == completed + Io::in_flight(), always (I1).
-struct Counters {
-    std::uint64_t submitted =
-        0;  // operations taken by a call that returned true, less those withdrawn
-    std::uint64_t completed = 0;  // completions handed out
-    std::uint64_t withdrawn =
-        0;                     // operations taken back by Io::withdraw(), and counted nowhere else
-    std::uint64_t enters = 0;  // io_uring_enter calls, failed ones included
-    std::uint64_t queue_full = 0;    // calls that returned false
-    std::uint64_t fixed = 0;         // reads and writes that went through registered memory
-    std::uint64_t unregistered = 0;  // reads and writes that did not
-    // Reads and writes completed by the polled ring (IoOptions::polling): the kernel did not refuse
-    // to poll for them. That a device was really polled is only certain where it has poll queues
-    // (/sys/block/*/queue/io_poll is 1): before 6.12 nothing is refused, and later kernels let some
-    // writes pass that they then wait for as ever (ext4 on 6.18).
-    std::uint64_t polled = 0;
-    std::uint64_t poll_refused =
-        0;  // those that it refused, and that the second ring was given instead
-    std::uint64_t retries =
-        0;  // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
-    std::uint64_t overflow_flushes = 0;  // enters made because the kernel had flagged a CQ overflow
-    std::uint64_t sqpoll_wakeups = 0;    // enters made to wake the SQPOLL thread
 };
 
 }  // namespace squall

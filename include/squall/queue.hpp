@@ -14,7 +14,7 @@
 #include "squall/abi.hpp"
 #include "squall/completion.hpp"
 #include "squall/config.hpp"
-#include "squall/options.hpp"
+#include "squall/counters.hpp"
 
 namespace squall::detail {
 
@@ -278,8 +278,8 @@ private:
     bool taken_ = false;
 };
 
-// Both queues of a ring, and the counts of what went through them. Whoever fills the SQEs and
-// whoever enters the kernel for them share one.
+// Both queues of a ring, and the counts of what went through them. Where one ring is behind a
+// front, the front that fills the SQEs and the ring that is entered for them share one.
 struct Queues {
     SubmissionQueue sq;
     Counters counters;

@@ -4,6 +4,7 @@
 // in io.hpp and, where it takes a path, in lib/paths.cpp. Not API.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "squall/abi.hpp"
@@ -11,6 +12,9 @@
 #include "squall/file.hpp"
 
 namespace squall::detail {
+
+// What is kept of a path until the kernel has copied it: PATH_MAX, the terminating zero included.
+inline constexpr std::size_t path_slot_bytes = 4096;
 
 // The first word of an SQE: what is done, how, and to which file.
 inline abi::Word about(abi::Op op, File file, How how) noexcept {

@@ -11,6 +11,7 @@
 #include "squall/arena.hpp"
 #include "squall/completion.hpp"
 #include "squall/completions.hpp"
+#include "squall/counters.hpp"
 #include "squall/error.hpp"
 #include "squall/file.hpp"
 #include "squall/io.hpp"

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstddef>
 
+#include "squall/queue.hpp"
 #include "sys.hpp"
 
 namespace squall::stand_in {
