@@ -102,6 +102,11 @@ private:
     std::int32_t put_into_slot(std::uint32_t table_index, int fd) noexcept;
     void add_counters(Counters& from) noexcept;
     [[nodiscard]] bool is_polled(abi::Word op_fd) const noexcept;
+    // I2: as many records as either CQ, and the front's, has entries; one is free while fewer are in
+    // flight.
+    [[nodiscard]] bool is_full() const noexcept {
+        return in_flight() + queues_.cq.taken() >= total_;
+    }
     [[nodiscard]] Slot* slot_at(std::uint32_t table_index) const noexcept;
 
     // What the pointers below lead to, sized for as many operations as may be in flight together.
@@ -213,9 +218,7 @@ bool Polled::is_polled(abi::Word op_fd) const noexcept {
 
 bool Polled::find_room(abi::Word op_fd) noexcept {
     record_pending();
-    // I2: as many records as either CQ, and the front's, has entries; one is free while fewer are
-    // in flight.
-    if (in_flight() + queues_.cq.taken() >= total_) return false;
+    if (is_full()) return false;
     const bool polled = is_polled(op_fd);
     const std::span<abi::SqeWords> free =
         polled ? std::span(&polled_.queues.sq.at(free_[free_count_ - 1]), 1)
@@ -470,6 +473,8 @@ bool Polled::may_change(std::uint32_t table_index) noexcept {
     Slot* const known = slot_at(table_index);
     if (!known) return true;  // the kernel refuses it
     if (known->transfers > 0) return false;
+    // What has no room is not taken, and changes nothing: find_room() says so.
+    if (is_full() || companion_.queues.free_sqes().empty()) return true;
     // The companion's own table is the operation's concern.
     if (known->in_polled_table) (void)polled_.ring.update_file(table_index, -1);
     *known = {};

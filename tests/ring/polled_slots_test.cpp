@@ -104,6 +104,25 @@ TEST_F(PolledTest, ASlotIsNotChangedWhileAPolledTransferMayBeSentAgain) {
     EXPECT_EQ(io->poll().size(), 2U);
 }
 
+TEST_F(PolledTest, ASlotIsAsItWasWhereItsChangeFindsNoRoom) {
+    begin();
+    Token token = 10;
+    while (io->nop(token)) ++token;
+    const std::uint64_t full = io->counters().queue_full;
+    trace.take();
+    EXPECT_FALSE(io->close(file, 1));
+    EXPECT_FALSE(io->open("/dev/null", {}, file, 1));
+    EXPECT_EQ(io->counters().queue_full, full + 2);
+    EXPECT_EQ(trace.take(), "") << "no table is changed";
+    EXPECT_TRUE(io->poll().empty());
+    complete(companion(), std::vector<std::int32_t>(token - 10, 0));
+    EXPECT_EQ(io->poll().size(), token - 10);
+    ASSERT_TRUE(read(2));
+    EXPECT_TRUE(io->poll().empty());
+    complete(polled(), {16});
+    EXPECT_EQ(results(io->poll()), (Results{{2, 16}})) << "it is polled as before";
+}
+
 TEST_F(PolledTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     begin();
     std::vector<std::pair<int, std::int32_t>> updates;
