@@ -26,8 +26,8 @@ namespace squall::detail {
 
 namespace {
 
-constexpr std::uint32_t total_max =
-    32768;  // the polled ring has an SQE for each operation in flight
+// The polled ring has an SQE for each operation in flight.
+constexpr std::uint32_t total_max = 32768;
 
 constexpr std::size_t aligned(std::size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 
@@ -102,8 +102,8 @@ private:
     std::int32_t put_into_slot(std::uint32_t table_index, int fd) noexcept;
     void add_counters(Counters& from) noexcept;
     [[nodiscard]] bool is_polled(abi::Word op_fd) const noexcept;
-    // I2: as many records as either CQ, and the front's, has entries; one is free while fewer are in
-    // flight.
+    // I2: as many records as either CQ, and the front's, has entries; one is free while fewer are
+    // in flight.
     [[nodiscard]] bool is_full() const noexcept {
         return in_flight() + queues_.cq.taken() >= total_;
     }
@@ -118,8 +118,8 @@ private:
     Record* records_ = nullptr;
     std::uint32_t* free_ = nullptr;  // records that no operation has, a stack
     std::uint32_t free_count_ = 0;
-    std::uint32_t* refused_ =
-        nullptr;  // records that the companion is still to be given, first come first
+    // Records that the companion is still to be given, first come first.
+    std::uint32_t* refused_ = nullptr;
     std::uint32_t refused_count_ = 0;
     Slot* slots_ = nullptr;
     // The front's CQ: what the kernel is to a ring's.

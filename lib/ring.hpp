@@ -60,8 +60,7 @@ public:
 
     // --- Letting go (I3)
     // Returns when the kernel owes no completion, and so writes to no memory of the caller's any
-    // more.
-    // Aborts, with a message, where only the thread that submitted could see to that.
+    // more. Aborts, with a message, where only the thread that submitted could see to that.
     void cancel_and_wait() noexcept;
 
     // Puts `fd` into the file table, or empties that index (-1). 0 or more, or -errno.
@@ -107,8 +106,8 @@ private:
     // What entering touches.
     sys::Kernel* const kernel_;
     Queues& queues_;
-    std::uint64_t owner_ =
-        0;  // thread number of the submitter; 0 before the first submission and in Mode::plain
+    // Thread number of the submitter; 0 before the first submission and in Mode::plain.
+    std::uint64_t owner_ = 0;
     int enter_fd_ = -1;  // the ring's descriptor, or its index among the owner's registered rings
     std::uint32_t enter_flags_ = 0;
     bool sqpoll_ = false;

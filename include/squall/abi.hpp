@@ -23,16 +23,16 @@ struct Sqe {
     std::uint8_t flags;  // IOSQE_*
     std::uint16_t ioprio;
     std::int32_t fd;
-    std::uint64_t
-        off;  // file offset; statx: the result's address; renameat: the new path's address
+    // File offset; statx: the result's address; renameat: the new path's address.
+    std::uint64_t off;
     std::uint64_t addr;  // buffer or path
     std::uint32_t len;   // bytes; openat: mode; statx: mask; renameat: the new path's directory
     std::uint32_t op_flags;
     std::uint64_t user_data;
     std::uint16_t buf_index;  // which registered buffer, for *_fixed
     std::uint16_t personality;
-    std::uint32_t
-        file_index;  // openat, close: index in the file table, plus one; 0: a descriptor (5.15)
+    // Of openat and close: the index in the file table, plus one; 0: a descriptor (5.15).
+    std::uint32_t file_index;
     std::uint64_t addr3;
     std::uint64_t pad2;
 };

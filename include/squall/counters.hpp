@@ -11,8 +11,8 @@ namespace squall {
 
 // Exact counts since create. submitted == completed + Io::in_flight(), always (I1).
 struct Counters {
-    std::uint64_t submitted =
-        0;  // operations taken by a call that returned true, less those withdrawn
+    // Operations taken by a call that returned true, less those withdrawn.
+    std::uint64_t submitted = 0;
     std::uint64_t completed = 0;  // completions handed out
     std::uint64_t withdrawn =
         0;                     // operations taken back by Io::withdraw(), and counted nowhere else
@@ -25,10 +25,10 @@ struct Counters {
     // (/sys/block/*/queue/io_poll is 1): before 6.12 nothing is refused, and later kernels let some
     // writes pass that they then wait for as ever (ext4 on 6.18).
     std::uint64_t polled = 0;
-    std::uint64_t poll_refused =
-        0;  // those that it refused, and that the second ring was given instead
-    std::uint64_t retries =
-        0;  // enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one
+    // Those that it refused, and that the second ring was given instead.
+    std::uint64_t poll_refused = 0;
+    // Enters answered EINTR, EAGAIN or EBUSY, whose work was done by a later one.
+    std::uint64_t retries = 0;
     std::uint64_t overflow_flushes = 0;  // enters made because the kernel had flagged a CQ overflow
     std::uint64_t sqpoll_wakeups = 0;    // enters made to wake the SQPOLL thread
 };

@@ -32,8 +32,8 @@ struct Sample {
     OpKind kind;
     std::int32_t res;                 // as in its Completion
     std::chrono::nanoseconds queued;  // when the call that queued it was made
-    std::chrono::nanoseconds
-        submitted;  // when the poll() or park() that gave it to the kernel began to
+    // When the poll() or park() that gave it to the kernel began to.
+    std::chrono::nanoseconds submitted;
     std::chrono::nanoseconds completed;  // when a poll() or park() found its completion
 };
 

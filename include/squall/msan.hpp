@@ -69,8 +69,8 @@ private:
         std::uint64_t at = 0;
         std::uint32_t bytes = 0;
         bool whole = false;  // all of them when it succeeds, else as many as `res` says
-        bool in_flight =
-            false;  // else `next_free` leads to the next that is not, as a number plus one
+        // Else `next_free` leads to the next that is not, as a number plus one.
+        bool in_flight = false;
         std::uint32_t next_free = 0;
     };
 

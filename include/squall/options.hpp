@@ -135,8 +135,8 @@ struct Features {
     bool deferred_taskrun = false;  // completions are posted only when the owner asks (6.1)
     bool taskrun_flag = false;      // an idle poll() sees pending work without a system call (5.19)
     bool no_sqarray = false;        // the SQ has no index array (6.6)
-    bool registered_ring =
-        false;  // enters go through a registered ring fd (5.18); set by the first submission
+    // Enters go through a registered ring fd (5.18); set by the first submission.
+    bool registered_ring = false;
     bool io_wait =
         false;            // a thread in park() counts as waiting for I/O: asked for, or before 6.15
     bool checks = false;  // as IoOptions::checks came to be
