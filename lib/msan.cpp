@@ -10,6 +10,7 @@
 
 #include "message.hpp"
 #include "operations.hpp"
+#include "squall/queue.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
