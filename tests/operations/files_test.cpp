@@ -210,6 +210,13 @@ TEST_P(FilesTest, SetFileNamesTheSlotAndTheDescriptorThatItRefuses) {
     EXPECT_EQ(result_of(io, io.read(FileSlot(2), {&byte, 1}, 0, 1)), -EBADF);  // as documented, it is empty now
 }
 
+TEST_P(FilesTest, WhatTheKernelSaysOfATableIsSaidOfNoTransfers) {
+    Io io = make();
+    const Intercept busy(refuse(nr_register, -EBUSY));
+    EXPECT_EQ(io.set_file(FileSlot(0), 0).error().message(),
+              "Io::set_file(slot 0, fd=0): EBUSY (Device or resource busy)");
+}
+
 TEST_P(FilesTest, SetFileBelongsToTheOwnersThread) {
     Io io = make();
     (void)result_of(io, io.nop(1));
