@@ -185,7 +185,7 @@ Result<void> Front::set_file(FileSlot slot, int fd) {
         return refused(EINVAL, "IoOptions::file_slots is " + text(features_.file_slots));
     sampler_.read_token();
     const int status = calls_->set_file(*this, slot.table_index(), fd < 0 ? -1 : fd);
-    if (status == -EBUSY && features_.polling != Polling::none)
+    if (status == FrontCalls::slot_is_busy)
         return refused(EBUSY, "polled transfers are in flight on this slot: reap them first");
     if (status < 0) return refused(-status, advice_for_result(-status));
     return {};

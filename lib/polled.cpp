@@ -484,7 +484,7 @@ bool Polled::may_change(std::uint32_t table_index) noexcept {
 int Polled::set_file(std::uint32_t table_index, int fd) noexcept {
     record_pending();
     Slot& known = slots_[table_index - 1];
-    if (known.transfers > 0) return -EBUSY;
+    if (known.transfers > 0) return FrontCalls::slot_is_busy;
     known = {};
     const int status = companion_.ring.update_file(table_index, fd);
     const int polled = polled_.ring.update_file(table_index, status < 0 ? -1 : fd);
@@ -497,7 +497,7 @@ int Polled::set_file(std::uint32_t table_index, int fd) noexcept {
 std::int32_t Polled::put_into_slot(std::uint32_t table_index, int fd) noexcept {
     const int status = set_file(table_index, fd);
     sys::close(kernel(), fd);
-    return status;
+    return status == FrontCalls::slot_is_busy ? -EBUSY : status;
 }
 
 constexpr FrontCalls Polled::calls = {

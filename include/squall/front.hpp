@@ -67,8 +67,9 @@ struct FrontCalls {
     const abi::SqeWords* (*take_back)(Front&) noexcept;
     // Whether a slot may be opened into or closed now.
     bool (*may_change)(Front&, std::uint32_t table_index) noexcept;
-    // Puts `fd` into a slot that is in the table, or empties it (-1). 0, or -errno.
+    // Puts `fd` into a slot that is in the table, or empties it (-1). 0, -errno, or slot_is_busy.
     int (*set_file)(Front&, std::uint32_t table_index, int fd) noexcept;
+    static constexpr int slot_is_busy = 1;  // polled transfers are in flight on it
     // Whether this is not the thread that owns what is behind the front.
     bool (*on_another_thread)(const Front&) noexcept;
     // Lets go of what is behind the front (I3), and ends it. Its page is the front's to unmap.

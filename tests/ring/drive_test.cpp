@@ -384,6 +384,16 @@ TEST(DriveDeathTest, WithChecksAbortsOnAFailureAfterOneThatNobodyLookedAt) {
                     for (const Completion& done : io.park()) (void)done;
             },
             words);
+        EXPECT_DEATH(
+            {
+                Io io = make_io({.entries = 4, .polling = polling, .checks = true});
+                (void)(io.nop(1) && io.park().failed());
+                std::thread([&io] {
+                    (void)io.poll();
+                    (void)io.poll();
+                }).join();
+            },
+            "fails again, with errno 17");
     }
 }
 
