@@ -56,10 +56,10 @@ std::uint64_t soft_limit(int resource) noexcept {
 // CAP_IPC_LOCK lifts RLIMIT_MEMLOCK, but not when it is only held inside a user namespace, as in a
 // rootless container.
 bool may_lock_all_memory() noexcept {
-    constexpr int at_fdcwd = -100;
     constexpr std::uint64_t initial_namespace = 0xeffffffd;  // PROC_USER_INIT_INO
     struct ::statx user_namespace {};
-    if (sys::statx(sys::host, at_fdcwd, "/proc/self/ns/user", 0, STATX_INO, &user_namespace) < 0)
+    if (sys::statx(sys::host, abi::at_fdcwd, "/proc/self/ns/user", 0, STATX_INO, &user_namespace) <
+        0)
         return false;
     if (user_namespace.stx_ino != initial_namespace) return false;
     struct {
@@ -119,6 +119,10 @@ std::string explain_filter(const char* call) {
            ": allow it there";
 }
 bool from_a_filter(int code) noexcept { return classify(code) == Answer::filtered; }
+// Of an errno that says nothing of `call` in particular.
+std::string explain_other(int code, const char* call) {
+    return from_a_filter(code) ? explain_filter(call) : explain_stranger(call);
+}
 
 std::string explain_permission(const char* call) {
     return "a seccomp filter or a security module refuses " + std::string(call) +
@@ -238,8 +242,7 @@ Error explain_pipe(int code) {
         case ENOMEM:
             return Error(code, doing, "the machine or the memory cgroup is short of memory");
         default:
-            return Error(code, doing,
-                         from_a_filter(code) ? explain_filter("pipe2") : explain_stranger("pipe2"));
+            return Error(code, doing, explain_other(code, "pipe2"));
     }
 }
 
@@ -253,8 +256,7 @@ Error explain_keeping_apart(int code) {
         case ENOMEM:
             return Error(code, doing, "the machine or the memory cgroup is short of memory");
         default:
-            return Error(code, doing,
-                         from_a_filter(code) ? explain_filter("fcntl") : explain_stranger("fcntl"));
+            return Error(code, doing, explain_other(code, "fcntl"));
     }
 }
 
@@ -272,8 +274,7 @@ Error explain_mapping(int code, const std::string& doing) {
             return Error(code, doing,
                          "a page of the machine's memory is broken: see the kernel log");
         default:
-            return Error(code, doing,
-                         from_a_filter(code) ? explain_filter("mmap") : explain_stranger("mmap"));
+            return Error(code, doing, explain_other(code, "mmap"));
     }
 }
 
@@ -288,9 +289,7 @@ Error explain_advising(int code, const std::string& doing) {
         case EINVAL:
             return Error(code, doing, explain_age(11));
         default:
-            return Error(
-                code, doing,
-                from_a_filter(code) ? explain_filter("madvise") : explain_stranger("madvise"));
+            return Error(code, doing, explain_other(code, "madvise"));
     }
 }
 

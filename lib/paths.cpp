@@ -31,7 +31,7 @@ std::uint64_t keep(char* slot, const char* path) noexcept {
 bool Io::finish_open(const char* path, const OpenOptions& options,
                      std::uint32_t file_index) noexcept {
     const bool writes = options.write || options.append;
-    static_assert(working_directory == AT_FDCWD);
+    static_assert(abi::at_fdcwd == AT_FDCWD);
     const std::uint64_t kept = keep(front_->path_slot(0), path);
     // A slot is no descriptor, so there is nothing for an exec to close: the kernel refuses it
     // there.
@@ -68,7 +68,7 @@ bool Io::finish_statx(const char* path, struct ::statx& out, unsigned mask) noex
 bool Io::finish_rename(const char* from, const char* to) noexcept {
     return finish({.off = keep(front_->path_slot(1), to),
                    .addr = keep(front_->path_slot(0), from),
-                   .len = static_cast<std::uint32_t>(working_directory)});
+                   .len = static_cast<std::uint32_t>(abi::at_fdcwd)});
 }
 
 bool Io::finish_unlink(const char* path) noexcept {

@@ -149,14 +149,12 @@ inline int madvise(void* at, std::size_t bytes, int advice) noexcept {
 }
 
 inline int openat(Kernel* kernel, const char* path, int flags, unsigned mode) noexcept {
-    constexpr int at_fdcwd = -100;
-    return static_cast<int>(detail::invoke(kernel, SYS_openat, detail::word(at_fdcwd),
+    return static_cast<int>(detail::invoke(kernel, SYS_openat, detail::word(abi::at_fdcwd),
                                            detail::word(path), detail::word(flags), mode));
 }
 inline int mkdirat(Kernel* kernel, const char* path, unsigned mode) noexcept {
-    constexpr int at_fdcwd = -100;
     return static_cast<int>(
-        detail::invoke(kernel, SYS_mkdirat, detail::word(at_fdcwd), detail::word(path), mode));
+        detail::invoke(kernel, SYS_mkdirat, detail::word(abi::at_fdcwd), detail::word(path), mode));
 }
 inline int close(Kernel* kernel, int fd) noexcept {
     return static_cast<int>(detail::invoke(kernel, SYS_close, detail::word(fd)));

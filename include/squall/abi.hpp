@@ -251,6 +251,7 @@ inline constexpr std::uint64_t off_sq_ring = 0;
 inline constexpr std::uint64_t off_cq_ring = 0x8000000;
 inline constexpr std::uint64_t off_sqes = 0x10000000;
 
+inline constexpr int at_fdcwd = -100;  // a path is relative to the working directory
 inline constexpr std::uint32_t fsync_datasync = 1U << 0;
 inline constexpr std::uint16_t op_supported = 1U << 0;      // in ProbeOp::flags
 inline constexpr std::uint32_t async_cancel_all = 1U << 0;  // 5.19

@@ -151,7 +151,7 @@ public:
     // bytes or more, -EFAULT for a null one, -EINVAL for truncate without write or append.
     [[nodiscard]] bool open(const char* path, const OpenOptions& options, Token token,
                             How how = {}) noexcept {
-        return begin(about(abi::Op::openat, working_directory, how), token) &&
+        return begin(about(abi::Op::openat, abi::at_fdcwd, how), token) &&
                finish_open(path, options, 0);
     }
     // The same straight into a slot, without a descriptor (OPENAT with file_index, 5.15). On
@@ -160,7 +160,7 @@ public:
     [[nodiscard]] bool open(const char* path, const OpenOptions& options, FileSlot slot,
                             Token token, How how = {}) noexcept {
         return front_->may_change(slot.table_index()) &&
-               begin(about(abi::Op::openat, working_directory, how), token) &&
+               begin(about(abi::Op::openat, abi::at_fdcwd, how), token) &&
                finish_open(path, options, slot.table_index() + 1);
     }
 
@@ -214,7 +214,7 @@ public:
     }
     [[nodiscard]] bool statx(const char* path, struct ::statx& out, Token token,
                              unsigned mask = statx_default, How how = {}) noexcept {
-        return begin(about(abi::Op::statx, working_directory, how), token) &&
+        return begin(about(abi::Op::statx, abi::at_fdcwd, how), token) &&
                finish_statx(path, out, mask);
     }
     static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
@@ -224,15 +224,14 @@ public:
     // with read and fsync that.
     [[nodiscard]] bool rename(const char* from, const char* to, Token token,
                               How how = {}) noexcept {
-        return begin(about(abi::Op::renameat, working_directory, how), token) &&
+        return begin(about(abi::Op::renameat, abi::at_fdcwd, how), token) &&
                finish_rename(from, to);
     }
 
     // Removes a name (UNLINKAT, 5.11; unlink(2)). On success `res` is 0, durable as rename(); on
     // failure -EISDIR for a directory.
     [[nodiscard]] bool unlink(const char* path, Token token, How how = {}) noexcept {
-        return begin(about(abi::Op::unlinkat, working_directory, how), token) &&
-               finish_unlink(path);
+        return begin(about(abi::Op::unlinkat, abi::at_fdcwd, how), token) && finish_unlink(path);
     }
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)), or empties a slot (CLOSE with file_index,
@@ -407,7 +406,6 @@ private:
     // The kernel moves at most so many bytes and reports a short transfer: MAX_RW_COUNT, INT_MAX
     // rounded down to a page. The SQE's 32 bits must not wrap before.
     static constexpr std::size_t transfer_max = 0x7ffff000;
-    static constexpr int working_directory = -100;  // AT_FDCWD
 
     // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for
     // a descriptor.
