@@ -148,6 +148,12 @@ bool Front::find_room(abi::Word op_fd) noexcept {
     return true;
 }
 
+std::uint32_t Front::room() noexcept {
+    if (is_forked() || refuses_this_thread()) return 0;
+    sampler_.read_token();
+    return calls_->room(*this);
+}
+
 std::optional<Token> Front::withdraw() noexcept {
     if (is_forked() || calls_->on_another_thread(*this)) return std::nullopt;
     sampler_.read_token();
@@ -161,6 +167,24 @@ std::optional<Token> Front::withdraw() noexcept {
     const auto token = static_cast<Token>(sqe->user_data);
     if (sampler_.taken_back(*sqe, token, counters().submitted)) quick_ = usually_quick();
     return writes_.taken_back(token);
+}
+
+// For what was done by a system call. The NOP completes as soon as it is submitted (with an SQPOLL
+// thread, a moment later), and what it completes with is written over where it lies. Another
+// operation with its token and result may be found in its place: to the caller they are the same.
+bool Front::answer_last(std::int32_t res) noexcept {
+    const auto token = static_cast<Token>((&cursor_.slot() - 1)->user_data);
+    sampler_.read_token();
+    while (calls_->poll(*this) == 0) {
+        for (std::uint32_t i = 0, count = queues_.cq.ready(); i < count; ++i) {
+            Completion& done = queues_.cq.ready_at(i);
+            if (done.token != token || done.res != 0) continue;
+            done.res = res;
+            return true;
+        }
+    }
+    (void)withdraw();
+    return false;
 }
 
 bool Front::may_change_slowly(std::uint32_t table_index) noexcept {

@@ -383,6 +383,13 @@ Error explain_missing(const char* name, unsigned minor) {
                  std::string("it lacks ") + name + ": " + explain_age(minor));
 }
 
+Error explain_lacking(const std::string& doing, const char* name) {
+    const std::string release = kernel_release();
+    return Error(EOPNOTSUPP, doing,
+                 std::string("it is IORING_OP_") + name + ", which this kernel " +
+                     (release.empty() ? "" : "(Linux " + release + ") ") + "does not have");
+}
+
 const char* advice_for_result(int code) noexcept {
     switch (code) {
         case EINVAL:
@@ -425,7 +432,8 @@ const char* advice_for_result(int code) noexcept {
         case EPERM:
             return "the process lacks the permission, or a security module refuses it";
         case EOPNOTSUPP:
-            return "the file system or device does not do this";
+            return "the file system or device does not do this, or the kernel has no such "
+                   "operation: see Io::lacking()";
         case ENAMETOOLONG:
             return "a path must be shorter than 4096 bytes, and a name in it at most what the file "
                    "system takes (255, "

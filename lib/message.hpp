@@ -28,6 +28,8 @@ Error explain_table(int code, std::uint32_t slots);
 Error explain_enabling(int code);
 // The ring works but lacks what `name` says, which Linux has since 5.`minor`.
 Error explain_missing(const char* name, unsigned minor = 11);
+// The kernel has no operation `name`, IORING_OP_ less that, with its release, for the call `doing`.
+Error explain_lacking(const std::string& doing, const char* name);
 // pipe2 was refused.
 Error explain_pipe(int code);
 // A descriptor that the kernel gave could not be moved above those of standard input, output and

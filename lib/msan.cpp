@@ -45,6 +45,10 @@ void KernelWrites::queued(abi::SqeWords& words) noexcept {
     const Operation& row = operation(abi::Op{sqe.opcode});
     record = {.token = sqe.user_data, .at = sqe.addr, .in_flight = true};
     if (row.writes_memory) record.bytes = sqe.len;
+    const auto op = abi::Op{sqe.opcode};
+    record.in_pieces = op == abi::Op::readv || op == abi::Op::readv_fixed;
+    if (op == abi::Op::async_cancel && sqe.op_flags == 0)
+        words.addr = abi::Word{of_token(sqe.addr, number)};
     if (row.kind == OpKind::statx) {
         record.at = sqe.off;
         record.bytes = statx_bytes;
@@ -58,13 +62,34 @@ void KernelWrites::completed(const CompletionQueue& queue, std::uint32_t count) 
         Completion& done = queue.ready_at(i);
         kernel_wrote(&done, sizeof(done));  // over the token that was put there the last time
         const Record& record = at(done.token);
-        if (done.res >= 0) {
+        if (done.res >= 0 && record.in_pieces) {
+            wrote_pieces(record, static_cast<std::uint32_t>(done.res));
+        } else if (done.res >= 0) {
             const auto moved = static_cast<std::uint32_t>(done.res);
             kernel_wrote(reinterpret_cast<const void*>(record.at),
                          record.whole || moved > record.bytes ? record.bytes : moved);
         }
         done.token = over(done.token);
     }
+}
+
+void KernelWrites::wrote_pieces(const Record& record, std::uint32_t moved) noexcept {
+    const auto* piece = reinterpret_cast<const abi::Iovec*>(record.at);
+    for (std::uint32_t i = 0; i < record.bytes && moved > 0; ++i, ++piece) {
+        const auto here = static_cast<std::uint32_t>(piece->len < moved ? piece->len : moved);
+        kernel_wrote(reinterpret_cast<const void*>(piece->base), here);
+        moved -= here;
+    }
+}
+
+// What the kernel knows an operation with this token by, other than `itself`; nothing's number
+// where there is none.
+std::uint64_t KernelWrites::of_token(std::uint64_t token, std::uint32_t itself) const noexcept {
+    std::uint32_t number = 0;
+    while (number < count_ &&
+           (!records_[number].in_flight || records_[number].token != token || number == itself))
+        ++number;
+    return number;
 }
 
 }  // namespace squall::detail

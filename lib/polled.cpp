@@ -39,6 +39,8 @@ struct OpFd {
     std::uint32_t fd;
 };
 
+constexpr unsigned links = abi::sqe_io_link | abi::sqe_io_hardlink;
+
 class Polled : public Front {
 public:
     explicit Polled(sys::Kernel* kernel) noexcept
@@ -56,10 +58,12 @@ private:
             transfer,   // in the polled ring, of the file at `table_index`
             refused,    // by the polled ring, and so the companion's
             open_slot,  // to be put into both tables at `table_index` when it is open
+            too_late,   // a cancel of what the polled ring has: it cannot
         };
         Token token;
         std::uint32_t table_index;
         Role role;
+        bool drains;
     };
     // What is known of a file in a slot.
     struct Slot {
@@ -83,7 +87,10 @@ private:
 
     int may_enter() noexcept;
     bool find_room(abi::Word op_fd) noexcept;
+    std::uint32_t room() noexcept;
     void record_pending() noexcept;
+    void record_open(Record& record, abi::SqeWords& words) noexcept;
+    void record_cancel(Record& record, abi::SqeWords& words) noexcept;
     const abi::SqeWords* take_back() noexcept;
     int poll() noexcept;
     int park(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
@@ -128,6 +135,7 @@ private:
     std::uint32_t tail_ = 0;
     Pending pending_ = Pending::none;
     std::uint32_t pending_number_ = 0;  // the record that its operation gets
+    std::uint32_t drains_ = 0;          // in flight
 };
 
 // --- Making it -----------------------------------------------------------------------------------
@@ -209,16 +217,30 @@ bool Polled::is_polled(abi::Word op_fd) const noexcept {
     if ((about.flags & abi::sqe_fixed_file) == 0) return false;
     const Slot* const slot = slot_at(about.fd);
     if (!slot || !slot->in_polled_table) return false;
+    // What has an order among others is the companion's, which keeps it.
+    if ((about.flags & (links | abi::sqe_io_drain)) != 0 || drains_ > 0 ||
+        companion_.queues.is_chained())
+        return false;
     // Whether its memory is registered is looked at when it has room: until then it is a plain read
     // or write.
-    const abi::Op op = abi::op_of(op_fd);
-    return (op == abi::Op::read && !slot->refuses_read) ||
-           (op == abi::Op::write && !slot->refuses_write);
+    switch (abi::op_of(op_fd)) {
+        case abi::Op::read:
+        case abi::Op::readv:
+            return !slot->refuses_read;
+        case abi::Op::write:
+        case abi::Op::writev:
+            return !slot->refuses_write;
+        default:
+            return false;
+    }
 }
 
 bool Polled::find_room(abi::Word op_fd) noexcept {
     record_pending();
     if (is_full()) return false;
+    const bool drains = (abi::flags_of(op_fd) & abi::sqe_io_drain) != 0;
+    // The companion knows nothing of what it is to wait for in the other ring.
+    if (drains && polled_.queues.in_flight() + refused_count_ > 0) return false;
     const bool polled = is_polled(op_fd);
     const std::span<abi::SqeWords> free =
         polled ? std::span(&polled_.queues.sq.at(free_[free_count_ - 1]), 1)
@@ -231,6 +253,13 @@ bool Polled::find_room(abi::Word op_fd) noexcept {
     return true;
 }
 
+std::uint32_t Polled::room() noexcept {
+    record_pending();
+    const std::uint64_t promised = in_flight() + queues_.cq.taken();
+    const auto left = promised < total_ ? static_cast<std::uint32_t>(total_ - promised) : 0;
+    return std::min(left, companion_.queues.room());
+}
+
 // Takes in the operation that was filled into the SQE that the cursor pointed at, if any.
 void Polled::record_pending() noexcept {
     const Pending pending = std::exchange(pending_, Pending::none);
@@ -241,7 +270,7 @@ void Polled::record_pending() noexcept {
                                ? polled_.queues.sq.at(number)
                                : companion.sq.queued(companion.counters.submitted);
     Record& record = records_[number];
-    record.token = static_cast<Token>(words.user_data);
+    record = {static_cast<Token>(words.user_data), 0, Record::Role::ordinary, false};
     words.user_data = abi::Word{number};
     if (pending == Pending::in_polled) {
         record.role = Record::Role::transfer;
@@ -252,16 +281,41 @@ void Polled::record_pending() noexcept {
         ++submitted;
         return;
     }
-    record.role = Record::Role::ordinary;
-    const auto sqe = std::bit_cast<abi::Sqe>(words);
-    if (abi::op_of(words.op_fd) == abi::Op::openat && slot_at(sqe.file_index - 1)) {
-        // The kernel would open it into the companion's table alone: open a descriptor, for both.
-        record.role = Record::Role::open_slot;
-        record.table_index = sqe.file_index - 1;
-        words.len_flags = abi::word(sqe.len, sqe.op_flags | O_CLOEXEC);
-        words.buffer = abi::buffer_word(sqe.buf_index, 0);
-    }
+    record.drains = (abi::flags_of(words.op_fd) & abi::sqe_io_drain) != 0;
+    if (record.drains) ++drains_;
+    const abi::Op op = abi::op_of(words.op_fd);
+    if (op == abi::Op::openat || op == abi::Op::openat2) record_open(record, words);
+    if (op == abi::Op::async_cancel) record_cancel(record, words);
     ++companion.counters.submitted;
+}
+
+// The kernel would open it into the companion's table alone: open a descriptor, for both.
+void Polled::record_open(Record& record, abi::SqeWords& words) noexcept {
+    const auto sqe = std::bit_cast<abi::Sqe>(words);
+    if (!slot_at(sqe.file_index - 1)) return;
+    // What is linked to it would begin before it is in its slot: that is refused.
+    const std::uint16_t buf_index = (sqe.flags & links) != 0 ? 1 : sqe.buf_index;
+    record.role = Record::Role::open_slot;
+    record.table_index = sqe.file_index - 1;
+    if (abi::op_of(words.op_fd) == abi::Op::openat2)
+        reinterpret_cast<abi::OpenHow*>(sqe.off)->flags |= O_CLOEXEC;
+    else
+        words.len_flags = abi::word(sqe.len, sqe.op_flags | O_CLOEXEC);
+    words.buffer = abi::buffer_word(buf_index, 0);
+}
+
+// What the kernel knows by its number is cancelled by that.
+void Polled::record_cancel(Record& record, abi::SqeWords& words) noexcept {
+    const auto sqe = std::bit_cast<abi::Sqe>(words);
+    if (sqe.op_flags != 0) return;  // by no token
+    std::uint32_t number = 0;
+    while (number < total_ && (records_[number].role == Record::Role::none ||
+                               records_[number].token != sqe.addr || &records_[number] == &record))
+        ++number;
+    if (number < total_ && (records_[number].role == Record::Role::transfer ||
+                            records_[number].role == Record::Role::refused))
+        record.role = Record::Role::too_late;
+    words.addr = abi::Word{number};
 }
 
 const abi::SqeWords* Polled::take_back() noexcept {
@@ -308,6 +362,7 @@ void Polled::deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags
 }
 
 void Polled::retire(std::uint32_t number) noexcept {
+    if (records_[number].drains) --drains_;
     records_[number].role = Record::Role::none;
     free_[free_count_++] = number;
 }
@@ -338,8 +393,11 @@ void Polled::reap_polled() noexcept {
         // The kernel's word for a file, or a direction, that cannot be polled: nothing was
         // transferred.
         if (done.res == -EOPNOTSUPP) [[unlikely]] {
-            const abi::Op op = abi::op_of(polled_.queues.sq.at(number).op_fd);
-            (operation(op).kind == OpKind::read ? slot.refuses_read : slot.refuses_write) = true;
+            const auto sqe = std::bit_cast<abi::Sqe>(polled_.queues.sq.at(number));
+            // Of one with RWF flags it may be those that are refused: the next one will tell.
+            if (sqe.op_flags == 0)
+                (operation(abi::Op{sqe.opcode}).kind == OpKind::read ? slot.refuses_read
+                                                                     : slot.refuses_write) = true;
             record.role = Record::Role::refused;
             refused_[refused_count_++] = number;
             return;
@@ -374,6 +432,7 @@ void Polled::reap_companion() noexcept {
         if (record.role == Record::Role::refused) --slots_[record.table_index - 1].transfers;
         if (record.role == Record::Role::open_slot && res >= 0)
             res = put_into_slot(record.table_index, res);
+        if (record.role == Record::Role::too_late && res == -ENOENT) res = -EALREADY;
         deliver(number, res, done.flags);
     });
 }
@@ -503,6 +562,11 @@ std::int32_t Polled::put_into_slot(std::uint32_t table_index, int fd) noexcept {
 constexpr FrontCalls Polled::calls = {
     .queues_tell = false,
     .find_room = [](Front& front, abi::Word op_fd) noexcept { return of(front).find_room(op_fd); },
+    .room = [](Front& front) noexcept { return of(front).room(); },
+    .is_chained =
+        [](const Front& front) noexcept {
+            return static_cast<const Polled&>(front).companion_.queues.is_chained();
+        },
     .poll = [](Front& front) noexcept { return of(front).poll(); },
     .park =
         [](Front& front, std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {

@@ -27,13 +27,13 @@ Result<void> Ring::check_operations() {
             sys::io_uring_register(kernel_, fd_.get(), abi::register_probe, &probe, 256);
         status < 0)
         return explain_register(-status, "IORING_REGISTER_PROBE");
-    for (const Operation& row : operations) {
-        const auto op = static_cast<std::uint8_t>(row.op);
-        if (row.is_required &&
-            (op > probe.last_op || (probe.ops[op].flags & abi::op_supported) == 0))
-            return explain_missing((std::string("IORING_OP_") + row.name).c_str());
-    }
     features_.last_op = probe.last_op;
+    for (unsigned op = 0; op <= probe.last_op; ++op)
+        if ((probe.ops[op].flags & abi::op_supported) != 0)
+            features_.operations[op / 64] |= std::uint64_t{1} << op % 64;
+    for (const Operation& row : operations)
+        if (row.is_required && !features_.has(row.op))
+            return explain_missing((std::string("IORING_OP_") + row.name).c_str());
     return {};
 }
 

@@ -122,6 +122,11 @@ int Single::park(Front& front, std::size_t at_least,
 constexpr FrontCalls Single::calls = {
     .queues_tell = true,
     .find_room = [](Front& front, abi::Word) noexcept { return of(front).find_room(); },
+    .room = [](Front& front) noexcept { return of(front).queues_.room(); },
+    .is_chained =
+        [](const Front& front) noexcept {
+            return static_cast<const Single&>(front).queues_.is_chained();
+        },
     .poll = &Single::poll,
     .park = &Single::park,
     .take_back = [](Front& front) noexcept -> const abi::SqeWords* {

@@ -189,6 +189,9 @@ inline int fcntl(Kernel* kernel, int fd, int command, int arg = 0) noexcept {
     return static_cast<int>(detail::invoke(kernel, SYS_fcntl, detail::word(fd),
                                            detail::word(command), detail::word(arg)));
 }
+inline int ftruncate(Kernel* kernel, int fd, std::uint64_t size) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_ftruncate, detail::word(fd), size));
+}
 inline int pipe2(Kernel* kernel, int (&fds)[2], int flags) noexcept {
     return detail::filled_if_done(
         fds, sizeof(fds),

@@ -16,17 +16,21 @@
 namespace squall::abi {
 
 // One submission queue entry, struct io_uring_sqe (5.1). The kernel overlays many unions here;
-// squall names the members that its operations use. `addr3` and `pad2` belong to later operations
-// and must be zero for all of squall's.
+// squall names the members that its operations use. `addr3` and `pad2` are zero for all of
+// squall's.
 struct Sqe {
     std::uint8_t opcode;
     std::uint8_t flags;  // IOSQE_*
     std::uint16_t ioprio;
     std::int32_t fd;
-    // File offset; statx: the result's address; renameat: the new path's address.
+    // File offset; statx: the result's address; of two paths, the second one's address; openat2: its
+    // struct open_how's; ftruncate: the size.
     std::uint64_t off;
-    std::uint64_t addr;  // buffer or path
-    std::uint32_t len;   // bytes; openat: mode; statx: mask; renameat: the new path's directory
+    // Buffer, path, pieces, timespec; fallocate: bytes; async_cancel: a user_data.
+    std::uint64_t addr;
+    // Bytes, pieces; openat, mkdirat, fallocate: mode; statx: mask; of two paths, the second one's
+    // directory.
+    std::uint32_t len;
     std::uint32_t op_flags;
     std::uint64_t user_data;
     std::uint16_t buf_index;  // which registered buffer, for *_fixed
@@ -151,24 +155,60 @@ struct Iovec {
 };
 static_assert(sizeof(Iovec) == 16);
 
+// struct open_how, for OPENAT2 and openat2(2) (5.6).
+struct OpenHow {
+    std::uint64_t flags;
+    std::uint64_t mode;
+    std::uint64_t resolve;
+};
+static_assert(sizeof(OpenHow) == 24);
+
 enum class Op : std::uint8_t {
-    nop = 0,            // 5.1
-    fsync = 3,          // 5.1
-    read_fixed = 4,     // 5.1
-    write_fixed = 5,    // 5.1
-    async_cancel = 14,  // 5.5
-    openat = 18,        // 5.6
-    close = 19,         // 5.6
-    statx = 21,         // 5.6
-    read = 22,          // 5.6
-    write = 23,         // 5.6
-    renameat = 35,      // 5.11
-    unlinkat = 36,      // 5.11
+    nop = 0,              // 5.1
+    readv = 1,            // 5.1
+    writev = 2,           // 5.1
+    fsync = 3,            // 5.1
+    read_fixed = 4,       // 5.1
+    write_fixed = 5,      // 5.1
+    sync_file_range = 8,  // 5.2
+    timeout = 11,         // 5.4
+    async_cancel = 14,    // 5.5
+    link_timeout = 15,    // 5.5
+    fallocate = 17,       // 5.6
+    openat = 18,          // 5.6
+    close = 19,           // 5.6
+    statx = 21,           // 5.6
+    read = 22,            // 5.6
+    write = 23,           // 5.6
+    fadvise = 24,         // 5.6
+    madvise = 25,         // 5.6
+    openat2 = 28,         // 5.6
+    renameat = 35,        // 5.11
+    unlinkat = 36,        // 5.11
+    mkdirat = 37,         // 5.15
+    symlinkat = 38,       // 5.15
+    linkat = 39,          // 5.15
+    socket = 45,          // 5.19; never queued, but a sign of that release
+    ftruncate = 55,       // 6.9
+    readv_fixed = 60,     // 6.15
+    writev_fixed = 61,    // 6.15
 };
 
 // Sqe::flags.
 inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // `fd` is an index in the file table (5.1)
-inline constexpr std::uint8_t sqe_async = 1U << 4;       // straight to a worker thread (5.6)
+inline constexpr std::uint8_t sqe_io_drain = 1U
+                                             << 1;  // after all before it, before all behind (5.2)
+inline constexpr std::uint8_t sqe_io_link = 1U << 2;  // the next one begins when it succeeded (5.3)
+inline constexpr std::uint8_t sqe_io_hardlink = 1U << 3;  // or failed (5.5)
+inline constexpr std::uint8_t sqe_async = 1U << 4;        // straight to a worker thread (5.6)
+
+// Sqe::op_flags of transfers, RWF_*.
+inline constexpr std::uint32_t rwf_dsync = 0x02;      // 4.7
+inline constexpr std::uint32_t rwf_sync = 0x04;       // 4.7
+inline constexpr std::uint32_t rwf_nowait = 0x08;     // 4.14
+inline constexpr std::uint32_t rwf_append = 0x10;     // 4.16
+inline constexpr std::uint32_t rwf_atomic = 0x40;     // 6.11
+inline constexpr std::uint32_t rwf_dontcache = 0x80;  // 6.14
 
 // The words of an SQE out of its members, which lie as the target has them. Two 32-bit members side
 // by side:
@@ -176,16 +216,35 @@ constexpr Word word(std::uint64_t first, std::uint64_t second,
                     std::endian target = std::endian::native) noexcept {
     return Word{target == std::endian::little ? first | second << 32 : first << 32 | second};
 }
-constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd,
+constexpr Word op_fd_word(Op op, std::uint8_t flags, std::uint32_t fd, std::uint16_t ioprio = 0,
                           std::endian target = std::endian::native) noexcept {
     const std::uint64_t opcode = static_cast<std::uint8_t>(op);
     const std::uint64_t more = flags;
-    return word(target == std::endian::little ? opcode | more << 8 : opcode << 24 | more << 16, fd,
-                target);
+    const std::uint64_t priority = ioprio;
+    return word(target == std::endian::little ? opcode | more << 8 | priority << 16
+                                              : opcode << 24 | more << 16 | priority,
+                fd, target);
 }
 constexpr Op op_of(Word op_fd, std::endian target = std::endian::native) noexcept {
     const auto value = static_cast<std::uint64_t>(op_fd);
     return Op{static_cast<std::uint8_t>(target == std::endian::little ? value : value >> 56)};
+}
+// The same word with another opcode.
+constexpr Word with_op(Word op_fd, Op op, std::endian target = std::endian::native) noexcept {
+    constexpr std::uint64_t byte = 0xff;
+    const int at = target == std::endian::little ? 0 : 56;
+    return Word{(static_cast<std::uint64_t>(op_fd) & ~(byte << at)) | static_cast<std::uint64_t>(op)
+                                                                          << at};
+}
+constexpr std::uint8_t flags_of(Word op_fd, std::endian target = std::endian::native) noexcept {
+    const auto value = static_cast<std::uint64_t>(op_fd);
+    return static_cast<std::uint8_t>(target == std::endian::little ? value >> 8 : value >> 48);
+}
+// The same word less some of its flags.
+constexpr Word without_flags(Word op_fd, unsigned flags,
+                             std::endian target = std::endian::native) noexcept {
+    const int at = target == std::endian::little ? 8 : 48;
+    return Word{static_cast<std::uint64_t>(op_fd) & ~(std::uint64_t{flags} << at)};
 }
 constexpr std::uint32_t fd_of(Word op_fd, std::endian target = std::endian::native) noexcept {
     const auto value = static_cast<std::uint64_t>(op_fd);
@@ -255,6 +314,7 @@ inline constexpr int at_fdcwd = -100;  // a path is relative to the working dire
 inline constexpr std::uint32_t fsync_datasync = 1U << 0;
 inline constexpr std::uint16_t op_supported = 1U << 0;      // in ProbeOp::flags
 inline constexpr std::uint32_t async_cancel_all = 1U << 0;  // 5.19
+inline constexpr std::uint32_t async_cancel_fd = 1U << 1;   // 5.19
 inline constexpr std::uint32_t async_cancel_any = 1U << 2;  // 5.19
 
 }  // namespace squall::abi

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What an operation is done to, and how: FileSlot, File (a descriptor or a FileSlot), OpenOptions
-// and How. Plain values; io.hpp says what each operation makes of them.
+// What an operation is done to, and how: FileSlot, File (a descriptor or a FileSlot), Path,
+// OpenOptions, StatxOptions, Rename, How and Priority. Plain values; io.hpp says what each operation makes of them.
 #pragma once
 
+#include <fcntl.h>  // O_*, which are part of the platform's ABI
+
+#include <concepts>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -67,6 +70,36 @@ private:
     std::uint64_t bits_;
 };
 
+// A string with a terminating zero, as std::string and std::filesystem::path are.
+template <class T>
+concept StringLike = requires(const T& string) {
+    { string.c_str() } -> std::convertible_to<const char*>;
+};
+
+// A path, as an operation is given it: io.open("a", ...) below the working directory, and
+// io.open({directory, "a"}, ...) below a directory that is open as `directory` (O_PATH is enough).
+// An absolute path is that, whatever stands before it. Both may go as soon as the call returns: but
+// the descriptor `directory` must be open until the operation has begun (the poll() or park() that
+// submits it, or the completion where it is linked, drained or async).
+class Path {
+public:
+    constexpr Path(const char* path) noexcept : below_(path) {}
+    constexpr Path(int directory, const char* below) noexcept
+        : below_(below), directory_(directory) {}
+    template <StringLike String>
+    constexpr Path(const String& path) noexcept : below_(path.c_str()) {}
+    template <StringLike String>
+    constexpr Path(int directory, const String& below) noexcept
+        : below_(below.c_str()), directory_(directory) {}
+
+    [[nodiscard]] constexpr int directory() const noexcept { return directory_; }
+    [[nodiscard]] constexpr const char* below() const noexcept { return below_; }
+
+private:
+    const char* below_;
+    int directory_ = abi::at_fdcwd;
+};
+
 // The flags of open(2) that a storage engine needs. O_CLOEXEC is always added.
 struct OpenOptions {
     bool read = false;  // with neither read nor write nor append: read
@@ -78,17 +111,106 @@ struct OpenOptions {
     bool direct = false;        // O_DIRECT; see direct_io_alignment()
     bool dsync = false;         // O_DSYNC: each write completes as if an fdatasync followed
     std::uint32_t mode = 0644;  // permissions of a file that is made, before the umask
+    // Others of open(2)'s, beside those that are named above: O_EXCL without create claims a block
+    // device, O_TMPFILE with write makes a file that link() may give a name, O_DIRECTORY, O_PATH,
+    // O_NOFOLLOW, O_NOATIME, O_SYNC, ...
+    int flags = 0;
+    // RESOLVE_* of openat2(2), <linux/openat2.h>: RESOLVE_BENEATH lets a path that one does not
+    // trust lead nowhere but below its directory (else -EXDEV), RESOLVE_NO_SYMLINKS through no link
+    // (-ELOOP), ... Not 0: OPENAT2 in place of OPENAT, which refuses a flag that it does not know.
+    std::uint64_t resolve = 0;
+};
+
+// The flags of open(2) that these come to, less O_CLOEXEC.
+[[gnu::always_inline]] inline constexpr int open_flags(const OpenOptions& options) noexcept {
+    const bool writes = options.write || options.append;
+    return options.flags | (writes ? (options.read ? O_RDWR : O_WRONLY) : O_RDONLY) |
+           (options.create || options.create_new ? O_CREAT : 0) |
+           (options.create_new ? O_EXCL : 0) | (options.truncate ? O_TRUNC : 0) |
+           (options.append ? O_APPEND : 0) | (options.direct ? O_DIRECT : 0) |
+           (options.dsync ? O_DSYNC : 0);
+}
+
+// What statx() is to look at, and how.
+struct StatxOptions {
+    // STATX_*: what is wanted; the default is the basic ones and the time of birth.
+    std::uint32_t mask = 0xfff;
+    // Whether a path's last symbolic link is followed; not: AT_SYMLINK_NOFOLLOW, the link itself.
+    bool follow = true;
+    // Others of statx(2)'s AT_*: AT_STATX_DONT_SYNC, AT_NO_AUTOMOUNT, ...
+    std::uint32_t flags = 0;
+};
+
+// What rename() does where the new name is taken.
+enum class Rename : std::uint8_t {
+    replace,     // the old file loses the name
+    no_replace,  // RENAME_NOREPLACE: -EEXIST, and nothing is done
+    exchange,    // RENAME_EXCHANGE: the two change names; -ENOENT where the new one is not taken
 };
 
 // How an operation is done, beside what it does: the last parameter of each. {} is the kernel's
-// usual way, and costs nothing.
+// usual way, and costs nothing. All of it is the kernel's to refuse, by the completion's `res`.
+//
+// Links. An operation with `link` is followed by the one that is queued next, and so on to the
+// first without: a chain, whose parts run one after the other. It must be submitted whole: a poll()
+// or park() between two parts cuts it there (and so does a part that finds no room, when the next
+// poll() comes: ask Io::has_room() before the first).
+// Never link an fsync to its write. A write that comes out short ends the chain, its fsync is
+// cancelled, and what was to be durable needs a second write and a second fsync all the same; and
+// an engine that looks at the fsync's `res` alone has lost data. Queue the fsync when the last
+// write has completed: WriteDurable in whole.hpp does.
+// What is linked or drained looks its file up when its turn comes, not when it is submitted: a
+// close() that is submitted meanwhile takes the file away from it (-EBADF, or another file that has
+// got the number), as it does from no other operation.
 struct How {
+    // The next operation begins when this one has succeeded (IOSQE_IO_LINK, 5.3); if it fails, or
+    // transfers less than was asked, what follows in the chain completes with -ECANCELED.
+    bool link : 1 = false;
+    // The same, but however this one ends (IOSQE_IO_HARDLINK, 5.5).
+    bool hard_link : 1 = false;
+    // Begins when all that was queued before has completed, and what is queued after it begins when
+    // it has (IOSQE_IO_DRAIN, 5.2): a barrier, and as slow as one. With polling, false (no room)
+    // while polled transfers are in flight.
+    bool drain : 1 = false;
     // Straight to a worker thread of the kernel's (IOSQE_ASYNC, 5.6). Without it the kernel first
     // tries in the poll() or park() that submits (or in the SQPOLL thread), which then takes as
     // long as that lasts: see "what blocks" in io.hpp. With it that call only hands the operation
     // over. It costs a change of threads, some 3 to 10 us of CPU, so it is for what is large or may
     // sleep, not for small reads.
-    bool async = false;
+    bool async : 1 = false;
+    // I/O priority, as ioprio_set(2) has it; 0: the thread's own. See Priority,
+    // below. Transfers alone have one: all else completes with -EINVAL.
+    std::uint16_t priority = 0;
+
+    // Of reads and writes alone; on any other operation it completes with -EINVAL. A file system or
+    // a kernel that lacks one answers -EOPNOTSUPP.
+    bool dsync : 1 = false;     // RWF_DSYNC (4.7): a write completes as if fdatasync() followed
+    bool sync : 1 = false;      // RWF_SYNC (4.7): as if fsync() followed
+    bool nowait : 1 = false;    // RWF_NOWAIT (4.14): -EAGAIN rather than wait for anything
+    bool append : 1 = false;    // RWF_APPEND (4.16): a write goes to the end of the file
+    bool atomic : 1 = false;    // RWF_ATOMIC (6.11): all or nothing; see atomic_write_limits()
+    bool uncached : 1 = false;  // RWF_DONTCACHE (6.14): leaves nothing in the page cache
+    // As if the memory were not the arena's: not fixed.
+    bool unregistered : 1 = false;
+
+    // Whether any of those is set: for squall.
+    [[nodiscard, gnu::always_inline]] constexpr bool is_for_transfers() const noexcept {
+        return dsync || sync || nowait || append || atomic || uncached || unregistered;
+    }
+};
+
+// Values of How::priority. Levels are 0, the highest, to 7; best effort is the class of a thread
+// that has asked for nothing, realtime needs CAP_SYS_NICE (else -EPERM), and idle gets what nobody
+// else wants. A device whose scheduler has no priorities (none, kyber) takes no notice.
+struct Priority {
+    static constexpr std::uint16_t realtime(unsigned level) noexcept { return of(1, level); }
+    static constexpr std::uint16_t best_effort(unsigned level) noexcept { return of(2, level); }
+    static constexpr std::uint16_t idle() noexcept { return of(3, 0); }
+
+private:
+    static constexpr std::uint16_t of(unsigned kind, unsigned level) noexcept {
+        return static_cast<std::uint16_t>(kind << 13 | level);
+    }
 };
 
 }  // namespace squall

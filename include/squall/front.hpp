@@ -57,6 +57,10 @@ struct FrontCalls {
     // Points the cursor at the SQE for the operation that begins with `op_fd`. False: there is
     // none.
     bool (*find_room)(Front&, abi::Word op_fd) noexcept;
+    // How many operations may be queued now that all go one way, as those of a chain do.
+    std::uint32_t (*room)(Front&) noexcept;
+    // Whether what is queued next is linked to what was queued last.
+    bool (*is_chained)(const Front&) noexcept;
     // Io::poll and park, but for handing out. 0, or the errno that Completions report. Where the
     // queues tell, poll is called only when they want the kernel, and park when they do or lack
     // completions.
@@ -107,8 +111,11 @@ public:
         cursor_.advance();
         ++queues_.counters.submitted;
     }
-    // Where the two paths of the operation in that slot are kept until the kernel has copied them
-    // (I6).
+    // The same of an operation on a path, and on two, of which copies are kept until the kernel has
+    // made its own (I6).
+    void push(const char* path) noexcept;
+    void push(const char* first, const char* second) noexcept;
+    // Where they are kept.
     [[nodiscard]] char* path_slot(unsigned which) const noexcept {
         const auto index = static_cast<std::size_t>(&cursor_.slot() - sqes_);
         return paths_ + (index * 2 + which) * path_slot_bytes;
@@ -116,8 +123,14 @@ public:
 
     [[nodiscard]] const RegisteredMemory& memory() const noexcept { return memory_; }
 
+    // Io::has_room.
+    [[nodiscard]] std::uint32_t room() noexcept;
+    // Whether the operation in the slot is linked to the one before it.
+    [[nodiscard]] bool is_chained() const noexcept { return calls_->is_chained(*this); }
     // Io::withdraw.
     std::optional<Token> withdraw() noexcept;
+    // Has the NOP that was queued last complete with `res`, or takes it back: false.
+    bool answer_last(std::int32_t res) noexcept;
     // Io::set_file.
     Result<void> set_file(FileSlot slot, int fd);
     // Whether the slot may be opened into or closed now: false is as false of has_room().

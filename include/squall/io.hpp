@@ -29,7 +29,10 @@
 //             for a buffered read.
 //   Fork      in a child of fork() every call returns false and poll() says why (I10); the child
 //             may destroy its copy, whose descriptor stays open there until exec or exit.
-//   How       the last parameter of each; {} is the kernel's usual way.
+//   How       the last parameter of each, file.hpp's; {} is the kernel's usual way.
+//   Younger   than 5.11 are some: each says since when it is there. Features::has() tells whether
+//             this kernel has an operation; where it has not, the completion's `res` is
+//             -EOPNOTSUPP, and Io::lacking() says it in words.
 //
 // What blocks. poll() and park() submit, and Linux does in that call whatever it can do without
 // waiting for the device ("in place"); what it cannot it gives to a kernel worker thread (io-wq,
@@ -43,17 +46,21 @@
 //                 the page cache; O_DIRECT read, and write over blocks that are allocated (btrfs:
 //                 without copy-on-write); cached write on xfs (6.0) and, without copy-on-write,
 //                 btrfs (6.1); close (not on NFS and FUSE)
-//   by a worker   statx, rename, unlink, fsync, fdatasync, always; open with create, create_new or
-//                 truncate, or of a path that is not cached; write that makes the file longer with
-//                 O_DIRECT; cached write on ext4; all of it on a file system that cannot do without
-//                 blocking, such as tmpfs
+//   by a worker   statx, rename, unlink, mkdir, rmdir, link, symlink, fsync, fdatasync, sync_range,
+//                 fallocate, truncate, advise, always; open with create, create_new or truncate, or
+//                 of a path that is not cached; write that makes the file longer with O_DIRECT;
+//                 cached write on ext4; all of it on a file system that cannot do without blocking,
+//                 such as tmpfs
 // One at a time, what a worker does costs 1.5 to 10 times its system call: `bench/run --operations`
 // measures it.
+// What is always inlined is so for compilers that would else decide what `how` comes to when the
+// program runs, and not before.
 // Names such as "READ, 5.6" say which IORING_OP it is and the kernel that brought it; the man page
 // is io_uring_enter(2).
 #pragma once
 
 #include <sys/stat.h>  // struct ::statx, which the caller provides and reads
+#include <sys/uio.h>   // struct ::iovec
 
 #include <chrono>
 #include <cstddef>
@@ -146,22 +153,26 @@ public:
     // submitter goes on.
     ~Io();
 
-    // Opens a file relative to the working directory (OPENAT, 5.6; open(2)). On success `res` is
-    // the fd, close-on-exec and the caller's to close; on failure -ENAMETOOLONG for a path of 4096
-    // bytes or more, -EFAULT for a null one, -EINVAL for truncate without write or append.
-    [[nodiscard]] bool open(const char* path, const OpenOptions& options, Token token,
-                            How how = {}) noexcept {
-        return begin(about(abi::Op::openat, abi::at_fdcwd, how), token) &&
-               finish_open(path, options, 0);
+    // Opens a file (OPENAT, 5.6, or with OpenOptions::resolve OPENAT2, 5.6; open(2), openat2(2)).
+    // On success `res` is the fd, close-on-exec and the caller's to close; on failure -ENAMETOOLONG
+    // for a path of 4096 bytes or more, -EFAULT for a null one, -EINVAL for truncate without write
+    // or append.
+    [[nodiscard, gnu::always_inline]] bool open(Path path, const OpenOptions& options, Token token,
+                                                How how = {}) noexcept {
+        return begin(about(abi::Op::openat, path.directory(), how), token) &&
+               finish_open(path.below(), options, O_CLOEXEC, 0);
     }
-    // The same straight into a slot, without a descriptor (OPENAT with file_index, 5.15). On
-    // success `res` is 0, and a file that was in the slot is closed, as by close(); on failure also
-    // -EINVAL for a slot that is not in the table.
-    [[nodiscard]] bool open(const char* path, const OpenOptions& options, FileSlot slot,
-                            Token token, How how = {}) noexcept {
+    // The same straight into a slot, without a descriptor (file_index, 5.15). On success `res` is
+    // 0, and a file that was in the slot is closed, as by close(); on failure also -EINVAL for a
+    // slot that is not in the table and, with polling, for one that is linked to what follows it:
+    // there the slot is filled only when the completion is handed out.
+    [[nodiscard, gnu::always_inline]] bool open(Path path, const OpenOptions& options,
+                                                FileSlot slot, Token token, How how = {}) noexcept {
+        // A slot is no descriptor, so there is nothing for an exec to close: the kernel refuses
+        // O_CLOEXEC there.
         return front_->may_change(slot.table_index()) &&
-               begin(about(abi::Op::openat, abi::at_fdcwd, how), token) &&
-               finish_open(path, options, slot.table_index() + 1);
+               begin(about(abi::Op::openat, path.directory(), how), token) &&
+               finish_open(path.below(), options, 0, slot.table_index() + 1);
     }
 
     // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into`
@@ -175,8 +186,9 @@ public:
     //           or the cgroup's pids.max is reached), or the thread that submitted it has ended.
     //   -EAGAIN the file is open with O_NONBLOCK and has nothing now, or the kernel or the device
     //           is short of memory or requests: after some other completion, or a while.
-    [[nodiscard]] bool read(File file, std::span<std::byte> into, std::uint64_t offset, Token token,
-                            How how = {}) noexcept {
+    [[nodiscard, gnu::always_inline]] bool read(File file, std::span<std::byte> into,
+                                                std::uint64_t offset, Token token,
+                                                How how = {}) noexcept {
         return transfer(abi::Op::read, abi::Op::read_fixed, file, into.data(), into.size(), offset,
                         token, how);
     }
@@ -186,10 +198,27 @@ public:
     // `res` is the bytes written, fewer when the disk fills up or a limit is met: write the rest,
     // do not count on an fsync that was queued behind. Operations in flight together run in any
     // order: wait for a write's completion before its fsync().
-    [[nodiscard]] bool write(File file, std::span<const std::byte> from, std::uint64_t offset,
-                             Token token, How how = {}) noexcept {
+    [[nodiscard, gnu::always_inline]] bool write(File file, std::span<const std::byte> from,
+                                                 std::uint64_t offset, Token token,
+                                                 How how = {}) noexcept {
         return transfer(abi::Op::write, abi::Op::write_fixed, file, from.data(), from.size(),
                         offset, token, how);
+    }
+
+    // The same into several pieces of memory, one after the other (READV, 5.1; READV_FIXED, 6.15,
+    // when each piece has bytes and all lie in one region of the arena; preadv(2)). The pieces are
+    // memory of the caller's too: they stay as they are until the completion. -EINVAL for more than
+    // 1024 (IOV_MAX).
+    [[nodiscard]] bool readv(File file, std::span<const struct ::iovec> into, std::uint64_t offset,
+                             Token token, How how = {}) noexcept {
+        return begin(detail::about_transfer(abi::Op::readv, file, how), token) &&
+               finish_pieces(into, offset, how);
+    }
+    // The same from several pieces (WRITEV, 5.1; WRITEV_FIXED, 6.15; pwritev(2)); as write().
+    [[nodiscard]] bool writev(File file, std::span<const struct ::iovec> from, std::uint64_t offset,
+                              Token token, How how = {}) noexcept {
+        return begin(detail::about_transfer(abi::Op::writev, file, how), token) &&
+               finish_pieces(from, offset, how);
     }
 
     // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). On success
@@ -204,34 +233,133 @@ public:
         return queue(about(abi::Op::fsync, file, how), {.op_flags = abi::fsync_datasync}, token);
     }
 
+    // Has the kernel begin to write what of these bytes is dirty in the page cache, or wait for it:
+    // `flags` are SYNC_FILE_RANGE_* (SYNC_FILE_RANGE, 5.2; sync_file_range(2)), by default begin and
+    // wait. So that an fsync later has less to do: NOT durable, neither the file's metadata nor the
+    // disk's cache are written. `length` 0 is to the end of the file; beyond 2^32 - 1: -EINVAL. On
+    // success `res` is 0.
+    [[nodiscard]] bool sync_range(File file, std::uint64_t offset, std::uint64_t length,
+                                  Token token, unsigned flags = sync_range_whole,
+                                  How how = {}) noexcept {
+        return begin(about(abi::Op::sync_file_range, file, how), token) &&
+               finish_range(offset, length, flags);
+    }
+    // SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER.
+    static constexpr unsigned sync_range_whole = 7;
+
+    // Makes room in a file, or takes it away (FALLOCATE, 5.6; fallocate(2)). `mode` is 0, which
+    // also makes the file longer, or FALLOC_FL_* of <fcntl.h>: KEEP_SIZE does not; PUNCH_HOLE |
+    // KEEP_SIZE gives the blocks back, and zeros are read there; ZERO_RANGE zeros without writing
+    // them; ... On success `res` is 0, and durable after an fsync; on failure -EOPNOTSUPP where the
+    // file system lacks that mode, -ENOSPC, -EINVAL for a length of 0 or 2^63 and more.
+    [[nodiscard]] bool fallocate(File file, int mode, std::uint64_t offset, std::uint64_t length,
+                                 Token token, How how = {}) noexcept {
+        return queue(about(abi::Op::fallocate, file, how),
+                     {.off = offset, .addr = length, .len = static_cast<std::uint32_t>(mode)},
+                     token);
+    }
+    // Makes a file that long: the rest is lost, what is added is zeros (FTRUNCATE, 6.9;
+    // ftruncate(2)). On success `res` is 0, and durable after an fsync; on failure -EINVAL where it
+    // is no regular file open for writing. On a kernel that lacks it (Features::has(ftruncate)) it
+    // is done at once, by the system call, before this returns; a slot cannot be named to that, and
+    // a place in a chain or behind a drain not be had: -EOPNOTSUPP.
+    [[nodiscard]] bool truncate(File file, std::uint64_t size, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::ftruncate, file, how), token) && finish_truncate(size);
+    }
+
+    // Says how these bytes of a file will be used (FADVISE, 5.6; posix_fadvise(2)): `advice` is one
+    // of POSIX_FADV_*. `length` 0 is to the end of the file; beyond 2^32 - 1: -EINVAL. On success
+    // `res` is 0.
+    [[nodiscard]] bool advise(File file, std::uint64_t offset, std::uint64_t length, int advice,
+                              Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::fadvise, file, how), token) &&
+               finish_range(offset, length, static_cast<unsigned>(advice));
+    }
+    // The same of memory (MADVISE, 5.6; madvise(2)): one of MADV_*, of whole pages, at most 2^32 -
+    // 1 bytes, else -EINVAL. On success `res` is 0.
+    [[nodiscard]] bool advise(std::span<std::byte> memory, int advice, Token token,
+                              How how = {}) noexcept {
+        return begin(about(abi::Op::madvise, -1, how), token) && finish_advise(memory, advice);
+    }
+
     // Fills `out` (STATX, 5.6; statx(2)). `mask` is the STATX_* that are wanted; the default is the
     // basic ones and the time of birth. The path's last symbolic link is followed. On success `res`
     // is 0, and `out.stx_mask` says what was found. There is none of a slot, which the kernel
     // refuses: keep the descriptor, or use the path.
     [[nodiscard]] bool statx(int fd, struct ::statx& out, Token token,
                              unsigned mask = statx_default, How how = {}) noexcept {
-        return begin(about(abi::Op::statx, fd, how), token) && finish_statx(out, mask);
+        // An empty path and AT_EMPTY_PATH: the file that `fd` is.
+        static constexpr char empty_path[] = "";
+        return begin(about(abi::Op::statx, fd, how), token) && finish({.off = address(&out),
+                                                                       .addr = address(empty_path),
+                                                                       .len = mask,
+                                                                       .op_flags = AT_EMPTY_PATH});
     }
-    [[nodiscard]] bool statx(const char* path, struct ::statx& out, Token token,
+    [[nodiscard]] bool statx(Path path, struct ::statx& out, Token token,
                              unsigned mask = statx_default, How how = {}) noexcept {
-        return begin(about(abi::Op::statx, abi::at_fdcwd, how), token) &&
-               finish_statx(path, out, mask);
+        return begin(about(abi::Op::statx, path.directory(), how), token) &&
+               finish(path.below(), {.off = address(&out), .len = mask});
     }
-    static constexpr unsigned statx_default = 0xfff;  // STATX_BASIC_STATS | STATX_BTIME
+    // The same as `options` say.
+    [[nodiscard]] bool statx(Path path, struct ::statx& out, Token token,
+                             const StatxOptions& options, How how = {}) noexcept {
+        const std::uint32_t flags = options.flags | (options.follow ? 0 : AT_SYMLINK_NOFOLLOW);
+        return begin(about(abi::Op::statx, path.directory(), how), token) &&
+               finish(path.below(), {.off = address(&out), .len = options.mask, .op_flags = flags});
+    }
+    static constexpr unsigned statx_default = StatxOptions{}.mask;
 
     // Renames within a file system, replacing `to` atomically (RENAMEAT, 5.11; rename(2)). On
     // success `res` is 0, and the new name is durable only after an fsync of the directory: open it
     // with read and fsync that.
-    [[nodiscard]] bool rename(const char* from, const char* to, Token token,
+    [[nodiscard]] bool rename(Path from, Path to, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::renameat, from.directory(), how), token) &&
+               finish(from.below(), to.below(), {.len = directory_of(to)});
+    }
+    // The same, but `taken` says what is done where the new name is taken (renameat2(2)). On
+    // failure also -EINVAL where the file system cannot do that.
+    [[nodiscard]] bool rename(Path from, Path to, Rename taken, Token token,
                               How how = {}) noexcept {
-        return begin(about(abi::Op::renameat, abi::at_fdcwd, how), token) &&
-               finish_rename(from, to);
+        return begin(about(abi::Op::renameat, from.directory(), how), token) &&
+               finish(from.below(), to.below(),
+                      {.len = directory_of(to), .op_flags = static_cast<std::uint32_t>(taken)});
     }
 
     // Removes a name (UNLINKAT, 5.11; unlink(2)). On success `res` is 0, durable as rename(); on
     // failure -EISDIR for a directory.
-    [[nodiscard]] bool unlink(const char* path, Token token, How how = {}) noexcept {
-        return begin(about(abi::Op::unlinkat, abi::at_fdcwd, how), token) && finish_unlink(path);
+    [[nodiscard]] bool unlink(Path path, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::unlinkat, path.directory(), how), token) &&
+               finish(path.below(), detail::Operands{});
+    }
+    // Removes an empty directory (UNLINKAT with AT_REMOVEDIR, 5.11; rmdir(2)). On success `res` is
+    // 0, durable as rename(); on failure -ENOTEMPTY, -ENOTDIR.
+    [[nodiscard]] bool rmdir(Path path, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::unlinkat, path.directory(), how), token) &&
+               finish(path.below(), {.op_flags = AT_REMOVEDIR});
+    }
+    // Makes a directory, with the permissions `mode` less the umask (MKDIRAT, 5.15; mkdir(2)). On
+    // success `res` is 0, durable after an fsync of the directory above it; on failure -EEXIST.
+    [[nodiscard]] bool mkdir(Path path, std::uint32_t mode, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::mkdirat, path.directory(), how), token) &&
+               (has(abi::Op::mkdirat) ? finish(path.below(), {.len = mode}) : finish_refused());
+    }
+    // Gives a file a second name (LINKAT, 5.15; link(2)). A symbolic link `from` gets one itself. On
+    // success `res` is 0, durable as rename(); on failure -EEXIST, -EXDEV, -EPERM of a directory.
+    [[nodiscard]] bool link(Path from, Path to, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::linkat, from.directory(), how), token) &&
+               finish_link(from.below(), to, 0);
+    }
+    // The same of an open file: one that was made with O_TMPFILE and so has no name, or none any
+    // more that its file system would bring back (-ENOENT). By /proc/self/fd, so that no capability
+    // is needed but a /proc is.
+    [[nodiscard]] bool link(int fd, Path to, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::linkat, abi::at_fdcwd, how), token) && finish_link(fd, to);
+    }
+    // Makes a symbolic link at `path` that leads to `target` (SYMLINKAT, 5.15; symlink(2)). On
+    // success `res` is 0, durable as rename(); on failure -EEXIST.
+    [[nodiscard]] bool symlink(const char* target, Path path, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::symlinkat, path.directory(), how), token) &&
+               (has(abi::Op::symlinkat) ? finish(target, path.below(), {}) : finish_refused());
     }
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)), or empties a slot (CLOSE with file_index,
@@ -240,7 +368,7 @@ public:
     // this is submitted. A slot's file is closed when the last of those operations has completed,
     // by an error too late to be reported; those queued later complete with -EBADF, until the slot
     // is filled again. (Queued in one batch with it, too: the kernel takes operations in the order
-    // in which they were queued.) Always inlined: which of the two it is, the caller's code knows.
+    // in which they were queued.)
     [[nodiscard, gnu::always_inline]] bool close(File file, Token token, How how = {}) noexcept {
         if (!file.is_slot()) return queue(about(abi::Op::close, file, how), {}, token);
         return front_->may_change(file.number()) &&
@@ -265,6 +393,47 @@ public:
         return queue(about(abi::Op::nop, -1, how), {}, token);
     }
 
+    // Completes when so much time has passed (TIMEOUT, 5.4; CLOCK_MONOTONIC): with -ETIME, or with
+    // -ECANCELED where a cancel() came first. -EINVAL for a negative time.
+    [[nodiscard]] bool timer(std::chrono::nanoseconds after, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::timeout, -1, how), token) && finish_timeout(after);
+    }
+    // Bounds the operation that is queued just before it with How{.link = true}
+    // (LINK_TIMEOUT, 5.5): when that has run for so long, it is cancelled, and completes with
+    // -ECANCELED, or with -EINTR where a worker was busy with it. This completes by itself: with
+    // -ETIME where it did that, with -ECANCELED where the operation came first; also -EALREADY or
+    // -ENOENT where both came at once. -EINVAL where nothing is linked to it. Not all can be
+    // cancelled: see cancel().
+    [[nodiscard]] bool deadline(std::chrono::nanoseconds after, Token token,
+                                How how = {}) noexcept {
+        return begin(about(abi::Op::link_timeout, -1, how), token) && finish_timeout(after);
+    }
+
+    // Asks the kernel to cancel an operation with the token `what` (ASYNC_CANCEL, 5.5; one, where
+    // several have it). It can as long as the operation has not begun, or waits for what may never
+    // come: a pipe, a timer, its place in a chain, a free worker. It cannot where a disk or a worker
+    // is at it: then it ends as ever. `res` is 0: found, and about to complete with -ECANCELED (or
+    // -EINTR); -EALREADY: it is past cancelling, or a worker is at it, which was told; -ENOENT: none
+    // is in flight. Whatever this says, each operation has its one completion, before or after this
+    // one's, and its buffer is not the caller's before.
+    [[nodiscard]] bool cancel(Token what, Token token, How how = {}) noexcept {
+        return queue(about(abi::Op::async_cancel, -1, how), {.addr = what}, token);
+    }
+    // The same of all that is in flight on a file (5.19): `res` is how many were found, or -EBADF.
+    [[nodiscard]] bool cancel_file(File file, Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::async_cancel, file, how), token) &&
+               finish_cancel(abi::async_cancel_fd | abi::async_cancel_all);
+    }
+    // The same of all that is in flight on this Io (5.19): `res` is how many were found.
+    [[nodiscard]] bool cancel_all(Token token, How how = {}) noexcept {
+        return begin(about(abi::Op::async_cancel, -1, how), token) &&
+               finish_cancel(abi::async_cancel_any | abi::async_cancel_all);
+    }
+
+    // Whether `count` more operations can be queued now: before the first of a chain.
+    // Thread rule: as the operations.
+    [[nodiscard]] bool has_room(unsigned count) noexcept { return front_->room() >= count; }
+
     // Takes back the operation that was queued last and that the kernel was not given yet: for a
     // function whose buffers are about to go while poll() or park() fails. No system call.
     //     while (const auto token = io.withdraw()) forget(*token);
@@ -273,6 +442,7 @@ public:
     // is still in flight is the kernel's. The kernel was given what an enter consumed and, with
     // Mode::sqpoll, all that a poll() or park() showed to the thread, even one that then failed to
     // wake it; nothing takes that back but ~Io. With polling the order is that of each ring alone.
+    // What was linked to it is linked to nothing.
     // Thread rule: as the operations; on a thread that is not the ring's, and in a child of fork(),
     // it is empty.
     [[nodiscard]] std::optional<Token> withdraw() noexcept { return front_->withdraw(); }
@@ -307,6 +477,10 @@ public:
     [[nodiscard]] unsigned in_flight() const noexcept {
         return static_cast<unsigned>(front_->in_flight());
     }
+    // What an operation that this kernel does not have comes to, in words for an operator, with the
+    // release that brought it; no error where Features::has() it. Allocates.
+    [[nodiscard]] Error lacking(abi::Op op) const;
+
     // Valid, and kept up to date, until the Io is destroyed; moving the Io does not move them.
     [[nodiscard]] const Features& features() const noexcept { return front_->features(); }
     [[nodiscard]] const Counters& counters() const noexcept { return front_->counters(); }
@@ -345,8 +519,15 @@ public:
 private:
     explicit Io(detail::Front* front) noexcept;
 
-    static abi::Word about(abi::Op op, File file, How how) noexcept {
+    [[gnu::always_inline]] static abi::Word about(abi::Op op, File file, How how) noexcept {
         return detail::about(op, file, how);
+    }
+
+    static std::uint64_t address(const void* pointer) noexcept {
+        return reinterpret_cast<std::uintptr_t>(pointer);
+    }
+    static std::uint32_t directory_of(Path path) noexcept {
+        return static_cast<std::uint32_t>(path.directory());
     }
 
     // Begins to fill an SQE for an operation whose operands are yet to be made, as a path's copy
@@ -365,6 +546,17 @@ private:
         front.push();
         return true;
     }
+    // The same of an operation on a path, whose address is `addr`, and on two: `addr` and `off`.
+    bool finish(const char* path, const detail::Operands& operands) noexcept {
+        detail::fill(front_->slot(), operands);
+        front_->push(path);
+        return true;
+    }
+    bool finish(const char* first, const char* second, const detail::Operands& operands) noexcept {
+        detail::fill(front_->slot(), operands);
+        front_->push(first, second);
+        return true;
+    }
     // Queues one operation, by one look at where its slot is: begin() and finish() take an
     // instruction more.
     bool queue(abi::Word op_fd, const detail::Operands& operands, Token token) noexcept {
@@ -376,28 +568,32 @@ private:
         return true;
     }
 
-    // Always inlined: most of it is decided by what the caller's code knows.
     [[gnu::always_inline]] bool transfer(abi::Op op, abi::Op fixed_op, File file, const void* data,
                                          std::size_t size, std::uint64_t offset, Token token,
                                          How how) noexcept {
         detail::Front& front = *front_;
-        if (!front.has_room(about(op, file, how))) [[unlikely]]
+        if (!front.has_room(detail::about_transfer(op, file, how))) [[unlikely]]
             return false;
         const auto address = reinterpret_cast<std::uintptr_t>(data);
+        const std::uint32_t flags = detail::rw_flags(how);
         const detail::RegisteredMemory& memory = front.memory();
-        if (memory.holds(address, size)) {
-            detail::fill(front.slot(), about(fixed_op, file, how),
+        if (!how.unregistered && memory.holds(address, size)) {
+            detail::fill(front.slot(), detail::about_transfer(fixed_op, file, how),
                          {.off = offset,
                           .addr = address,
                           .len = static_cast<std::uint32_t>(size),
+                          .op_flags = flags,
                           .buf_index = memory.region_of(address)},
                          token);
             ++front.counters().fixed;
         } else {
             const std::size_t length = size < transfer_max ? size : transfer_max;
-            detail::fill(
-                front.slot(), about(op, file, how),
-                {.off = offset, .addr = address, .len = static_cast<std::uint32_t>(length)}, token);
+            detail::fill(front.slot(), detail::about_transfer(op, file, how),
+                         {.off = offset,
+                          .addr = address,
+                          .len = static_cast<std::uint32_t>(length),
+                          .op_flags = flags},
+                         token);
             ++front.counters().unregistered;
         }
         front.push();
@@ -409,12 +605,37 @@ private:
 
     // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for
     // a descriptor.
-    bool finish_open(const char* path, const OpenOptions& options,
-                     std::uint32_t file_index) noexcept;
-    bool finish_statx(struct ::statx& out, unsigned mask) noexcept;
-    bool finish_statx(const char* path, struct ::statx& out, unsigned mask) noexcept;
-    bool finish_rename(const char* from, const char* to) noexcept;
-    bool finish_unlink(const char* path) noexcept;
+    [[gnu::always_inline]] bool finish_open(const char* path, const OpenOptions& options,
+                                            int more_flags, std::uint32_t file_index) noexcept {
+        // Linux would truncate a file that is opened for reading only. An openat with a buffer
+        // index is refused with EINVAL, so that the refusal is a completion like every other.
+        const bool refused = options.truncate && !options.write && !options.append;
+        const auto flags = static_cast<std::uint32_t>(open_flags(options) | more_flags);
+        if (options.resolve != 0)
+            return finish_openat2(path, {flags, options.mode, options.resolve}, file_index,
+                                  refused);
+        return finish(path, {.len = options.mode,
+                             .op_flags = flags,
+                             .buf_index = static_cast<std::uint16_t>(refused ? 1 : 0),
+                             .file_index = file_index});
+    }
+    bool finish_openat2(const char* path, abi::OpenHow how, std::uint32_t file_index,
+                        bool refused) noexcept;
+    bool finish_link(int fd, Path to) noexcept;
+    bool finish_link(const char* from, Path to, std::uint32_t flags) noexcept {
+        if (!has(abi::Op::linkat)) return finish_refused();
+        return finish(from, to.below(), {.len = directory_of(to), .op_flags = flags});
+    }
+    bool finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t offset,
+                       How how) noexcept;
+    bool finish_truncate(std::uint64_t size) noexcept;
+    bool finish_advise(std::span<std::byte> memory, int advice) noexcept;
+    bool finish_timeout(std::chrono::nanoseconds after) noexcept;
+    bool finish_cancel(std::uint32_t flags) noexcept;
+    bool finish_range(std::uint64_t offset, std::uint64_t length, std::uint32_t op_flags) noexcept;
+    // Where the kernel lacks what is begun: it completes with -EOPNOTSUPP.
+    bool finish_refused() noexcept;
+    [[nodiscard]] bool has(abi::Op op) const noexcept { return front_->features().has(op); }
     void destroy() noexcept;
 
     detail::Front* front_ = nullptr;

@@ -20,9 +20,28 @@
 
 namespace squall {
 
-// What an operation does; fdatasync counts as fsync, and a fixed transfer as any other.
-enum class OpKind : std::uint8_t { nop, open, read, write, fsync, statx, rename, unlink, close };
-inline constexpr std::size_t op_kinds = 9;
+// What an operation does; fdatasync counts as fsync, a transfer by readv or writev, fixed or not, as
+// any other, rmdir as unlink, symlink as link, and a deadline as timer.
+enum class OpKind : std::uint8_t {
+    nop,
+    open,
+    read,
+    write,
+    fsync,
+    statx,
+    rename,
+    unlink,
+    close,
+    fallocate,
+    truncate,
+    sync_range,
+    advise,
+    mkdir,
+    link,
+    timer,
+    cancel,
+};
+inline constexpr std::size_t op_kinds = 17;
 // The kind's name as it is spelled above.
 [[nodiscard]] SQUALL_API const char* name(OpKind kind) noexcept;
 

@@ -68,7 +68,8 @@ private:
         std::uint64_t token = 0;
         std::uint64_t at = 0;
         std::uint32_t bytes = 0;
-        bool whole = false;  // all of them when it succeeds, else as many as `res` says
+        bool whole = false;      // all of them when it succeeds, else as many as `res` says
+        bool in_pieces = false;  // `at` leads to so many struct iovec
         // Else `next_free` leads to the next that is not, as a number plus one.
         bool in_flight = false;
         std::uint32_t next_free = 0;
@@ -82,6 +83,8 @@ private:
         free_ = static_cast<std::uint32_t>(number) + 1;
         return record.token;
     }
+    static void wrote_pieces(const Record& record, std::uint32_t moved) noexcept;
+    [[nodiscard]] std::uint64_t of_token(std::uint64_t token, std::uint32_t itself) const noexcept;
     [[nodiscard]] Record& at(std::uint64_t number) const noexcept {
         SQUALL_ASSERT(number < count_ && records_[number].in_flight,
                       "the kernel completed operation %llu, which is not in flight",

@@ -5,11 +5,13 @@
 // initialisers; the checks are where they are used.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 
+#include "squall/abi.hpp"
 #include "squall/config.hpp"
 #include "squall/file.hpp"
 #include "squall/latency.hpp"
@@ -131,6 +133,8 @@ struct Features {
     std::uint32_t setup_flags = 0;        // and of the one that the kernel took
     std::uint32_t kernel_features = 0;    // IORING_FEAT_*
     std::uint32_t last_op = 0;            // the newest opcode the kernel knows
+    // A bit for each opcode that it has (IORING_REGISTER_PROBE, 5.6): see has().
+    std::array<std::uint64_t, 4> operations{};
     bool single_issuer = false;     // the kernel itself refuses a second submitting thread (6.0)
     bool deferred_taskrun = false;  // completions are posted only when the owner asks (6.1)
     bool taskrun_flag = false;      // an idle poll() sees pending work without a system call (5.19)
@@ -145,6 +149,12 @@ struct Features {
     std::uint32_t file_slots = 0;  // FileSlots that may be used, 0 to file_slots - 1
     Polling polling = Polling::none;       // what the kernel gave, not what was asked
     std::uint32_t polled_setup_flags = 0;  // IORING_SETUP_* of the polled ring, with polling
+
+    // Whether the kernel has this operation: features.has(squall::abi::Op::ftruncate).
+    [[nodiscard]] bool has(abi::Op op) const noexcept {
+        const auto number = static_cast<unsigned>(op);
+        return (operations[number / 64] >> number % 64 & 1) != 0;
+    }
 };
 
 }  // namespace squall

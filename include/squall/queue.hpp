@@ -141,6 +141,13 @@ public:
         return true;
     }
 
+    // Links nothing to the operation that is now the last that was queued, where it is still ours.
+    void unlink_last(Sequence tail, bool sqpoll) noexcept {
+        if (index(tail) == given_away(sqpoll)) return;
+        abi::Word& op_fd = queued(tail - 1).op_fd;
+        op_fd = abi::without_flags(op_fd, abi::sqe_io_link | abi::sqe_io_hardlink);
+    }
+
     // Published or queued, and not consumed by the kernel yet. Relaxed, here and below, where the
     // head is only counted by: nothing is written over before free_sqes() has looked at it again.
     [[nodiscard]] std::uint32_t unconsumed(Sequence tail) const noexcept {
@@ -303,19 +310,34 @@ struct Queues {
         return sq.unflushed(counters.submitted) || hints() != 0;
     }
 
-    // The SQEs that may be filled next: only while the CQ can hold their completions beside all
-    // that are owed or being read (I2).
-    [[nodiscard]] std::span<abi::SqeWords> free_sqes() const noexcept {
+    // How many more operations the CQ can answer for, beside all that are owed or being read (I2).
+    [[nodiscard]] std::uint32_t cq_room() const noexcept {
         const std::uint64_t promised = in_flight() + cq.taken();
-        const std::uint64_t room = promised < cq.entries() ? cq.entries() - promised : 0;
-        return sq.free_sqes(counters.submitted, static_cast<std::uint32_t>(room));
+        return promised < cq.entries() ? static_cast<std::uint32_t>(cq.entries() - promised) : 0;
+    }
+    // The SQEs that may be filled next: only while the CQ can hold their completions.
+    [[nodiscard]] std::span<abi::SqeWords> free_sqes() const noexcept {
+        return sq.free_sqes(counters.submitted, cq_room());
+    }
+    // How many there are, side by side or not.
+    [[nodiscard]] std::uint32_t room() const noexcept {
+        const std::uint32_t sq_room = sq.entries() - sq.unconsumed(counters.submitted);
+        const std::uint32_t completions = cq_room();
+        return sq_room < completions ? sq_room : completions;
     }
 
     // Takes the operation back that was queued last and returns what it was; null when it is the
     // kernel's.
     abi::SqeWords* take_back(bool sqpoll) noexcept {
-        return sq.take_back(counters.submitted, sqpoll) ? &sq.queued(--counters.submitted)
-                                                        : nullptr;
+        if (!sq.take_back(counters.submitted, sqpoll)) return nullptr;
+        sq.unlink_last(--counters.submitted, sqpoll);
+        return &sq.queued(counters.submitted);
+    }
+    // Whether what is queued next is linked to what was queued last.
+    [[nodiscard]] bool is_chained() const noexcept {
+        return sq.unconsumed(counters.submitted) > 0 &&
+               (abi::flags_of(sq.queued(counters.submitted - 1).op_fd) &
+                (abi::sqe_io_link | abi::sqe_io_hardlink)) != 0;
     }
 
     // The next `count` completions are about to be handed out, each an operation's.

@@ -17,9 +17,25 @@ namespace squall::detail {
 inline constexpr std::size_t path_slot_bytes = 4096;
 
 // The first word of an SQE: what is done, how, and to which file.
-inline abi::Word about(abi::Op op, File file, How how) noexcept {
-    const abi::Word without_file = abi::op_fd_word(op, how.async ? abi::sqe_async : 0, 0);
+[[gnu::always_inline]] inline constexpr std::uint8_t sqe_flags(How how) noexcept {
+    return static_cast<std::uint8_t>(
+        (how.drain ? abi::sqe_io_drain : 0) | (how.link ? abi::sqe_io_link : 0) |
+        (how.hard_link ? abi::sqe_io_hardlink : 0) | (how.async ? abi::sqe_async : 0));
+}
+[[gnu::always_inline]] inline abi::Word about_transfer(abi::Op op, File file, How how) noexcept {
+    const abi::Word without_file = abi::op_fd_word(op, sqe_flags(how), 0, how.priority);
     return abi::Word{static_cast<std::uint64_t>(without_file) | file.bits()};
+}
+// Of what is no transfer, and so has no priority: one is how the kernel is told to refuse it.
+[[gnu::always_inline]] inline abi::Word about(abi::Op op, File file, How how) noexcept {
+    if (how.is_for_transfers()) how.priority = UINT16_MAX;
+    return about_transfer(op, file, how);
+}
+// Sqe::op_flags of a transfer.
+[[gnu::always_inline]] inline constexpr std::uint32_t rw_flags(How how) noexcept {
+    return (how.dsync ? abi::rwf_dsync : 0) | (how.sync ? abi::rwf_sync : 0) |
+           (how.nowait ? abi::rwf_nowait : 0) | (how.append ? abi::rwf_append : 0) |
+           (how.atomic ? abi::rwf_atomic : 0) | (how.uncached ? abi::rwf_dontcache : 0);
 }
 
 // The other words, by the names in abi::Sqe.

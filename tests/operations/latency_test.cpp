@@ -129,7 +129,15 @@ TEST(LatencyHistogramTest, KindsHaveTheirNames) {
     EXPECT_STREQ(name(OpKind::rename), "rename");
     EXPECT_STREQ(name(OpKind::unlink), "unlink");
     EXPECT_STREQ(name(OpKind::close), "close");
-    EXPECT_EQ(static_cast<std::size_t>(OpKind::close) + 1, op_kinds);
+    EXPECT_STREQ(name(OpKind::fallocate), "fallocate");
+    EXPECT_STREQ(name(OpKind::truncate), "truncate");
+    EXPECT_STREQ(name(OpKind::sync_range), "sync_range");
+    EXPECT_STREQ(name(OpKind::advise), "advise");
+    EXPECT_STREQ(name(OpKind::mkdir), "mkdir");
+    EXPECT_STREQ(name(OpKind::link), "link");
+    EXPECT_STREQ(name(OpKind::timer), "timer");
+    EXPECT_STREQ(name(OpKind::cancel), "cancel");
+    EXPECT_EQ(static_cast<std::size_t>(OpKind::cancel) + 1, op_kinds);
 }
 
 // --- Sampling ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 // have. Where the header is older than a name, squall's value stands alone and is covered by the tests that use it.
 #include <gtest/gtest.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <linux/time_types.h>
 #include <linux/types.h>
 #include <sys/uio.h>
@@ -19,6 +20,8 @@ namespace header {
 // A name that the header lacks is found out here, one namespace further out; one that it has hides this.
 constexpr long long absent = -1;
 [[maybe_unused]] constexpr long long IORING_OP_RENAMEAT = absent, IORING_OP_UNLINKAT = absent;
+[[maybe_unused]] constexpr long long IORING_OP_MKDIRAT = absent, IORING_OP_SYMLINKAT = absent;
+[[maybe_unused]] constexpr long long IORING_OP_LINKAT = absent, IORING_OP_SOCKET = absent;
 [[maybe_unused]] constexpr long long IORING_REGISTER_ENABLE_RINGS = absent, IORING_REGISTER_RING_FDS = absent;
 [[maybe_unused]] constexpr long long IORING_UNREGISTER_RING_FDS = absent, IORING_REGISTER_SYNC_CANCEL = absent;
 [[maybe_unused]] constexpr long long IORING_REGISTER_BUFFERS = absent, IORING_UNREGISTER_BUFFERS = absent;
@@ -43,6 +46,19 @@ struct Pair {
 
 constexpr Pair pairs[] = {
     SQUALL_OP(nop, IORING_OP_NOP),
+    SQUALL_OP(readv, IORING_OP_READV),
+    SQUALL_OP(writev, IORING_OP_WRITEV),
+    SQUALL_OP(sync_file_range, IORING_OP_SYNC_FILE_RANGE),
+    SQUALL_OP(timeout, IORING_OP_TIMEOUT),
+    SQUALL_OP(link_timeout, IORING_OP_LINK_TIMEOUT),
+    SQUALL_OP(fallocate, IORING_OP_FALLOCATE),
+    SQUALL_OP(fadvise, IORING_OP_FADVISE),
+    SQUALL_OP(madvise, IORING_OP_MADVISE),
+    SQUALL_OP(openat2, IORING_OP_OPENAT2),
+    SQUALL_OP(mkdirat, IORING_OP_MKDIRAT),
+    SQUALL_OP(symlinkat, IORING_OP_SYMLINKAT),
+    SQUALL_OP(linkat, IORING_OP_LINKAT),
+    SQUALL_OP(socket, IORING_OP_SOCKET),
     SQUALL_OP(fsync, IORING_OP_FSYNC),
     SQUALL_OP(read_fixed, IORING_OP_READ_FIXED),
     SQUALL_OP(write_fixed, IORING_OP_WRITE_FIXED),
@@ -117,9 +133,18 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(off_sqes, IORING_OFF_SQES),
     SQUALL_VALUE(fsync_datasync, IORING_FSYNC_DATASYNC),
     SQUALL_VALUE(sqe_fixed_file, IOSQE_FIXED_FILE),
+    SQUALL_VALUE(sqe_io_drain, IOSQE_IO_DRAIN),
+    SQUALL_VALUE(sqe_io_link, IOSQE_IO_LINK),
+    SQUALL_VALUE(sqe_io_hardlink, IOSQE_IO_HARDLINK),
+    SQUALL_VALUE(sqe_async, IOSQE_ASYNC),
+    SQUALL_VALUE(rwf_dsync, RWF_DSYNC),
+    SQUALL_VALUE(rwf_sync, RWF_SYNC),
+    SQUALL_VALUE(rwf_nowait, RWF_NOWAIT),
+    SQUALL_VALUE(rwf_append, RWF_APPEND),
     SQUALL_VALUE(op_supported, IO_URING_OP_SUPPORTED),
 #ifdef IORING_ASYNC_CANCEL_ALL
     SQUALL_VALUE(async_cancel_all, IORING_ASYNC_CANCEL_ALL),
+    SQUALL_VALUE(async_cancel_fd, IORING_ASYNC_CANCEL_FD),
     SQUALL_VALUE(async_cancel_any, IORING_ASYNC_CANCEL_ANY),
 #endif
 };
@@ -150,7 +175,14 @@ TEST(Abi, HasTheNumbersThatAreYoungerThanManyHeaders) {
     EXPECT_EQ(abi::enter_registered_ring, 0x10U);
     EXPECT_EQ(abi::sq_taskrun, 4U);
     EXPECT_EQ(abi::async_cancel_all, 1U);
+    EXPECT_EQ(abi::async_cancel_fd, 2U);
     EXPECT_EQ(abi::async_cancel_any, 4U);
+    EXPECT_EQ(abi::rwf_atomic, 0x40U);
+    EXPECT_EQ(abi::rwf_dontcache, 0x80U);
+    EXPECT_EQ(static_cast<int>(abi::Op::socket), 45);
+    EXPECT_EQ(static_cast<int>(abi::Op::ftruncate), 55);
+    EXPECT_EQ(static_cast<int>(abi::Op::readv_fixed), 60);
+    EXPECT_EQ(static_cast<int>(abi::Op::writev_fixed), 61);
     EXPECT_EQ(abi::register_ring_fds, 20U);
     EXPECT_EQ(abi::unregister_ring_fds, 21U);
     EXPECT_EQ(abi::register_sync_cancel, 24U);
@@ -179,11 +211,18 @@ TEST(Abi, PutsTheMembersOfAWordWhereEitherKindOfTargetHasThem) {
     };
     for (const std::endian target : {std::endian::little, std::endian::big}) {
         EXPECT_EQ(abi::word(0x01234567, 0x89abcdef, target), word_of(target, {{0, 4, 0x01234567}, {4, 4, 0x89abcdef}}));
-        const abi::Word op_fd = abi::op_fd_word(abi::Op::unlinkat, 0xa5, 0x89abcdef, target);
-        EXPECT_EQ(op_fd, word_of(target, {{offsetof(abi::Sqe, opcode), 1, 36},
-                                          {offsetof(abi::Sqe, flags), 1, 0xa5},
-                                          {offsetof(abi::Sqe, fd), 4, 0x89abcdef}}));
+        const auto op_fd_of = [&](std::uint64_t opcode, std::uint64_t flags) {
+            return word_of(target, {{offsetof(abi::Sqe, opcode), 1, opcode},
+                                    {offsetof(abi::Sqe, flags), 1, flags},
+                                    {offsetof(abi::Sqe, ioprio), 2, 0x4567},
+                                    {offsetof(abi::Sqe, fd), 4, 0x89abcdef}});
+        };
+        const abi::Word op_fd = abi::op_fd_word(abi::Op::unlinkat, 0xa5, 0x89abcdef, 0x4567, target);
+        EXPECT_EQ(op_fd, op_fd_of(36, 0xa5));
+        EXPECT_EQ(abi::with_op(op_fd, abi::Op::writev_fixed, target), op_fd_of(61, 0xa5));
+        EXPECT_EQ(abi::without_flags(op_fd, 0x85, target), op_fd_of(36, 0x20));
         EXPECT_EQ(abi::op_of(op_fd, target), abi::Op::unlinkat);
+        EXPECT_EQ(abi::flags_of(op_fd, target), 0xa5);
         EXPECT_EQ(abi::fd_of(op_fd, target), 0x89abcdefU);
         EXPECT_EQ(abi::buffer_word(0xfedc, 0x89abcdef, target), word_of(target, {{0, 2, 0xfedc}, {4, 4, 0x89abcdef}}));
     }
@@ -270,6 +309,10 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     EXPECT_EQ(sizeof(abi::Timespec), sizeof(__kernel_timespec));
     SQUALL_SAME_PLACE(Timespec, tv_sec, __kernel_timespec, tv_sec);
     SQUALL_SAME_PLACE(Timespec, tv_nsec, __kernel_timespec, tv_nsec);
+    EXPECT_EQ(sizeof(abi::OpenHow), sizeof(open_how));
+    SQUALL_SAME_PLACE(OpenHow, flags, open_how, flags);
+    SQUALL_SAME_PLACE(OpenHow, mode, open_how, mode);
+    SQUALL_SAME_PLACE(OpenHow, resolve, open_how, resolve);
     EXPECT_EQ(sizeof(abi::Iovec), sizeof(iovec));
     SQUALL_SAME_PLACE(Iovec, base, iovec, iov_base);
     SQUALL_SAME_PLACE(Iovec, len, iovec, iov_len);

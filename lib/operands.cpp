@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+//
+// The operations that take no path and are more than a line in io.hpp: their SQEs, and what becomes
+// of one that the kernel does not have.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <new>
+
+#include "clock.hpp"
+#include "message.hpp"
+#include "operations.hpp"
+#include "squall/io.hpp"
+#include "sys.hpp"
+
+namespace squall {
+
+namespace {
+
+// The kernel has 32 bits for a length that a caller may have in 64: an operation with a buffer
+// index, which none of these takes, is refused with EINVAL.
+constexpr std::uint16_t refused_if_long(std::uint64_t length) noexcept {
+    return length > UINT32_MAX ? 1 : 0;
+}
+
+// Whether all pieces lie in one region of registered memory. One without bytes lies in none: the
+// kernel takes it from no fixed buffer.
+bool are_registered(const detail::RegisteredMemory& memory,
+                    std::span<const struct ::iovec> pieces) noexcept {
+    const auto start = [](const struct ::iovec& piece) {
+        return reinterpret_cast<std::uintptr_t>(piece.iov_base);
+    };
+    return !pieces.empty() &&
+           std::all_of(pieces.begin(), pieces.end(), [&](const struct ::iovec& piece) {
+               return memory.holds(start(piece), piece.iov_len) &&
+                      memory.region_of(start(piece)) == memory.region_of(start(pieces.front()));
+           });
+}
+
+}  // namespace
+
+bool Io::finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t offset,
+                       How how) noexcept {
+    detail::Front& front = *front_;
+    abi::Word& op_fd = front.slot().op_fd;
+    detail::Operands operands = {
+        .off = offset,
+        .addr = address(pieces.data()),
+        .len = static_cast<std::uint32_t>(std::min<std::size_t>(pieces.size(), UINT32_MAX)),
+        .op_flags = detail::rw_flags(how)};
+    const abi::Op fixed_op =
+        abi::op_of(op_fd) == abi::Op::readv ? abi::Op::readv_fixed : abi::Op::writev_fixed;
+    const detail::RegisteredMemory& memory = front.memory();
+    if (!how.unregistered && has(fixed_op) && are_registered(memory, pieces)) {
+        op_fd = abi::with_op(op_fd, fixed_op);
+        operands.buf_index = memory.region_of(address(pieces.front().iov_base));
+        ++front.counters().fixed;
+    } else {
+        ++front.counters().unregistered;
+    }
+    return finish(operands);
+}
+
+bool Io::finish_range(std::uint64_t offset, std::uint64_t length, std::uint32_t op_flags) noexcept {
+    return finish({.off = offset,
+                   .len = static_cast<std::uint32_t>(length),
+                   .op_flags = op_flags,
+                   .buf_index = refused_if_long(length)});
+}
+
+bool Io::finish_advise(std::span<std::byte> memory, int advice) noexcept {
+    return finish({.addr = address(memory.data()),
+                   .len = static_cast<std::uint32_t>(memory.size()),
+                   .op_flags = static_cast<std::uint32_t>(advice),
+                   .buf_index = refused_if_long(memory.size())});
+}
+
+bool Io::finish_timeout(std::chrono::nanoseconds after) noexcept {
+    // The kernel copies it when it consumes the SQE, as it does a path.
+    auto* const kept = ::new (front_->path_slot(0)) abi::Timespec(detail::to_timespec(after));
+    return finish({.addr = address(kept), .len = 1});
+}
+
+bool Io::finish_cancel(std::uint32_t flags) noexcept {
+    // These flags cannot be asked for by name, but the operation came in the same release.
+    if (!has(abi::Op::socket)) return finish_refused();
+    return finish({.op_flags = flags});
+}
+
+bool Io::finish_truncate(std::uint64_t size) noexcept {
+    if (has(abi::Op::ftruncate)) return finish({.off = size});
+    detail::Front& front = *front_;
+    const abi::Word op_fd = front.slot().op_fd;
+    constexpr unsigned in_order = abi::sqe_io_drain | abi::sqe_io_link | abi::sqe_io_hardlink;
+    if ((abi::flags_of(op_fd) & (abi::sqe_fixed_file | in_order)) != 0 || front.is_chained())
+        return finish_refused();
+    const int status = sys::ftruncate(front.kernel(), static_cast<int>(abi::fd_of(op_fd)), size);
+    front.slot().op_fd = abi::op_fd_word(abi::Op::nop, 0, UINT32_MAX);
+    finish({});
+    return status == 0 || front.answer_last(status);
+}
+
+bool Io::finish_refused() noexcept {
+    // A mode that no kernel has, of a pipe: squall's own, at index 0 of each ring's table. Its place
+    // in a chain stays as it is.
+    constexpr std::uint32_t no_mode = 1U << 30;
+    abi::Word& op_fd = front_->slot().op_fd;
+    op_fd = abi::op_fd_word(abi::Op::fallocate, abi::flags_of(op_fd) | abi::sqe_fixed_file, 0);
+    return finish({.addr = 1, .len = no_mode});
+}
+
+Error Io::lacking(abi::Op op) const {
+    if (has(op)) return {};
+    const auto* const row = std::find_if(detail::operations.begin(), detail::operations.end(),
+                                         [op](const auto& known) { return known.op == op; });
+    if (row == detail::operations.end())
+        return Error(EINVAL, "Io::lacking(" + detail::text(static_cast<unsigned>(op)) + ")",
+                     "it is none of squall's operations");
+    return detail::explain_lacking(std::string("io.") + row->call, row->name);
+}
+
+}  // namespace squall
