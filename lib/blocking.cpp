@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // The calls that are not the ring's: they run at once, block, and ask the same kernel that the Io's
-// operations are done by.
+// operations are done by. What they ask of a file that is open is stat.cpp's.
+#include <dirent.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "message.hpp"
@@ -16,119 +15,54 @@
 #include "squall/io.hpp"
 #include "sys.hpp"
 
+// Younger than some libc headers that squall compiles against.
+#ifndef F_SET_RW_HINT
+#define F_SET_RW_HINT 1036
+#endif
+
 namespace squall {
 
 namespace {
 
-// STATX_DIOALIGN (6.1) and the two members of struct statx that it fills are younger than many libc
-// headers; their place is the kernel's promise.
-constexpr unsigned statx_dioalign = 0x2000;
-constexpr std::size_t dio_mem_align_at = 152;
-constexpr std::size_t dio_offset_align_at = 156;
-static_assert(sizeof(struct ::statx) == 256);
-
-std::string quoted(const char* path) {
-    if (!path) return "(null)";
-    std::string text(1, '"');
-    text += path;
-    text += '"';
-    return text;
+std::string described(Path path) {
+    std::string text = path.below() ? '"' + std::string(path.below()) + '"' : "(null)";
+    if (path.directory() == abi::at_fdcwd) return text;
+    return "{fd=" + std::to_string(path.directory()) + ", " + text + "}";
 }
 
-const char* kind_of(std::uint32_t mode) noexcept {
-    if (S_ISDIR(mode)) return "a directory";
-    if (S_ISFIFO(mode)) return "a pipe";
-    if (S_ISSOCK(mode)) return "a socket";
-    return S_ISCHR(mode) ? "a character device" : "no file at all";
+std::string call(const char* name, int fd) {
+    return std::string(name) + "(fd=" + std::to_string(fd) + ")";
 }
 
-Result<struct ::statx> stat_of(sys::Kernel* kernel, int fd, unsigned mask, const char* doing) {
-    struct ::statx found {};
-    const int status = sys::statx(kernel, fd, "", AT_EMPTY_PATH, mask, &found);
-    if (status < 0)
-        return Error(-status, std::string(doing) + "(fd=" + std::to_string(fd) + "): statx");
-    return found;
-}
-
-Result<DirectIoAlignment> alignment_of(sys::Kernel* kernel, int fd) {
-    using Source = DirectIoAlignment::Source;
-    const auto found =
-        stat_of(kernel, fd, STATX_BASIC_STATS | statx_dioalign, "direct_io_alignment");
-    if (!found) return found.error();
-    if ((found->stx_mask & statx_dioalign) != 0) {
-        std::uint32_t memory = 0;
-        std::uint32_t offset = 0;
-        std::memcpy(&memory, reinterpret_cast<const char*>(&*found) + dio_mem_align_at,
-                    sizeof(memory));
-        std::memcpy(&offset, reinterpret_cast<const char*>(&*found) + dio_offset_align_at,
-                    sizeof(offset));
-        if (memory == 0 || offset == 0)
-            return Error(EOPNOTSUPP, "direct_io_alignment(fd=" + std::to_string(fd) + ")",
-                         "the file system does no direct I/O on this file (statx says so): open it "
-                         "without `direct`");
-        return DirectIoAlignment{memory, offset, Source::statx};
+FileType type_of(std::uint8_t dirent_type) noexcept {
+    switch (dirent_type) {
+        case DT_REG:
+            return FileType::regular;
+        case DT_DIR:
+            return FileType::directory;
+        case DT_LNK:
+            return FileType::symlink;
+        case DT_BLK:
+            return FileType::block_device;
+        case DT_CHR:
+            return FileType::character_device;
+        case DT_FIFO:
+            return FileType::fifo;
+        case DT_SOCK:
+            return FileType::socket;
+        default:
+            return FileType::unknown;
     }
-    if (S_ISBLK(found->stx_mode)) {
-        int logical = 0;
-        if (sys::ioctl(kernel, fd, BLKSSZGET, &logical) >= 0 && logical > 0)
-            return DirectIoAlignment{static_cast<std::uint32_t>(logical),
-                                     static_cast<std::uint32_t>(logical), Source::block_device};
-    }
-    return DirectIoAlignment{4096, 4096, Source::fallback};
 }
 
-Error explain_transfer(sys::Kernel* kernel, const Completion& completion, int fd,
-                       std::span<const std::byte> bytes, std::uint64_t offset) {
-    if (completion.ok() && static_cast<std::size_t>(completion.res) == bytes.size()) return {};
-    char given[160];
-    std::snprintf(given, sizeof(given),
-                  "transfer with token %llu (fd=%d, address=%p, size=%zu, offset=%llu)",
-                  static_cast<unsigned long long>(completion.token), fd,
-                  static_cast<const void*>(bytes.data()), bytes.size(),
-                  static_cast<unsigned long long>(offset));
-    if (completion.ok())
-        return Error(EIO, given,
-                     "only " + std::to_string(completion.res) +
-                         " bytes moved: the end of the file for a read, a full disk or a limit for "
-                         "a write, or more than "
-                         "the 2147479552 that one transfer can move");
-    const int code = detail::errno_of(completion.res);
-    if (code != EINVAL) return Error(code, given, detail::advice_for_result(code));
-
-    constexpr std::uint64_t file_position = UINT64_MAX;
-    if (offset > INT64_MAX && offset != file_position)
-        return Error(EINVAL, given, "the offset is beyond 2^63 - 1, the last that a file can have");
-    const int flags = sys::fcntl(kernel, fd, F_GETFL);
-    if (flags < 0 || (flags & O_DIRECT) == 0)
-        return Error(EINVAL, given,
-                     "the file is not open with O_DIRECT, so it is not the alignment");
-    const auto need = alignment_of(kernel, fd);
-    if (!need) return Error(EINVAL, given, need.error().message());
-    std::string why;
-    const auto compare = [&why](const char* what, std::uint64_t value, std::uint32_t unit) {
-        if (value % unit == 0) return;
-        if (!why.empty()) why += "; ";
-        why += std::string(what) + " is " + std::to_string(value % unit) +
-               " bytes past a multiple of " + std::to_string(unit);
-    };
-    compare("the address", reinterpret_cast<std::uintptr_t>(bytes.data()), need->memory);
-    if (offset != file_position) compare("the offset", offset, need->offset);
-    compare("the size", bytes.size(), need->offset);
-    if (why.empty())
-        return Error(EINVAL, given,
-                     "address, offset and size suit O_DIRECT, so it is something else");
-    return Error(EINVAL, given, "O_DIRECT asks for more alignment: " + why);
-}
-
-}  // namespace
-
-Result<std::vector<std::string>> Io::list_dir(const char* path) const {
-    sys::Kernel* const kernel = front_->kernel();
-    const std::string doing = "list_dir(" + quoted(path) + ")";
-    const int fd = sys::openat(kernel, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+// Shows `each` the name and the type of every entry; the order is the file system's own, which
+// differs from machine to machine.
+template <class Each>
+Result<void> for_each_entry(sys::Kernel* kernel, const std::string& doing, Path path, Each each) {
+    const int fd =
+        sys::openat(kernel, path.directory(), path.below(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) return Error(-fd, doing + ": open");
     const detail::Descriptor closed_at_the_end(kernel, fd);
-    std::vector<std::string> names;
     alignas(8) char entries[8192];
     long got = 0;
     while ((got = sys::getdents64(kernel, fd, entries, sizeof(entries))) > 0) {
@@ -139,29 +73,59 @@ Result<std::vector<std::string>> Io::list_dir(const char* path) const {
             std::memcpy(&length, entries + at + 16, sizeof(length));
             const char* const name = entries + at + 19;
             if (std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0)
-                names.emplace_back(name);
+                each(name, static_cast<std::uint8_t>(entries[at + 18]));
             at += length;
         }
     }
     if (got < 0) return Error(static_cast<int>(-got), doing + ": getdents64");
-    // The kernel's order is the file system's hash order, which differs from machine to machine.
+    return {};
+}
+
+int set_lock(sys::Kernel* kernel, int fd, short type) noexcept {
+    struct ::flock lock {};  // all of the file
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    return sys::fcntl(kernel, fd, F_OFD_SETLK, &lock);
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> Io::list_dir(Path path) const {
+    std::vector<std::string> names;
+    const auto listed =
+        for_each_entry(front_->kernel(), "list_dir(" + described(path) + ")", path,
+                       [&names](const char* name, std::uint8_t) { names.emplace_back(name); });
+    if (!listed) return listed.error();
     std::sort(names.begin(), names.end());
     return names;
 }
 
-Result<void> Io::create_dir_all(const char* path) const {
+Result<std::vector<DirEntry>> Io::list_dir_types(Path path) const {
+    std::vector<DirEntry> entries;
+    const auto listed = for_each_entry(front_->kernel(), "list_dir_types(" + described(path) + ")",
+                                       path, [&entries](const char* name, std::uint8_t type) {
+                                           entries.push_back({name, type_of(type)});
+                                       });
+    if (!listed) return listed.error();
+    std::sort(entries.begin(), entries.end(),
+              [](const DirEntry& a, const DirEntry& b) { return a.name < b.name; });
+    return entries;
+}
+
+Result<void> Io::create_dir_all(Path path) const {
     sys::Kernel* const kernel = front_->kernel();
-    const std::string doing = "create_dir_all(" + quoted(path) + ")";
-    if (!path) return Error(EFAULT, doing, "the path is null");
-    const std::string whole(path);
+    const std::string doing = "create_dir_all(" + described(path) + ")";
+    if (!path.below()) return Error(EFAULT, doing, "the path is null");
+    const std::string whole(path.below());
     if (whole.empty()) return Error(ENOENT, doing, "the path is empty");
     for (std::size_t end = whole.find('/', 1);; end = whole.find('/', end + 1)) {
         const std::string upto = whole.substr(0, end);
-        int status = sys::mkdirat(kernel, upto.c_str(), 0777);
+        int status = sys::mkdirat(kernel, path.directory(), upto.c_str(), 0777);
         // What is there already may be a file, and a parent that may not be written to may be there
         // already.
         if (status < 0) {
-            const int fd = sys::openat(kernel, upto.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+            const int fd = sys::openat(kernel, path.directory(), upto.c_str(),
+                                       O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
             if (fd >= 0) {
                 sys::close(kernel, fd);
                 status = 0;
@@ -174,50 +138,63 @@ Result<void> Io::create_dir_all(const char* path) const {
     }
 }
 
+Result<bool> Io::try_lock(int fd, Lock kind) const {
+    const int status = set_lock(front_->kernel(), fd, kind == Lock::shared ? F_RDLCK : F_WRLCK);
+    // Which of the two it is depends on the file system.
+    if (status == -EAGAIN || status == -EACCES) return false;
+    if (status < 0)
+        return Error(-status, call("try_lock", fd),
+                     status == -EBADF ? "it is not open for reading, which a shared lock needs, or "
+                                        "for writing, which an exclusive one does"
+                                      : "");
+    return true;
+}
+
+Result<void> Io::unlock(int fd) const {
+    const int status = set_lock(front_->kernel(), fd, F_UNLCK);
+    if (status < 0) return Error(-status, call("unlock", fd));
+    return {};
+}
+
+Result<std::uint64_t> Io::copy_file_range(int from, std::uint64_t from_offset, int to,
+                                          std::uint64_t to_offset, std::uint64_t bytes) const {
+    const long copied =
+        sys::copy_file_range(front_->kernel(), from, &from_offset, to, &to_offset, bytes);
+    if (copied < 0)
+        return Error(static_cast<int>(-copied), "copy_file_range(from=" + std::to_string(from) +
+                                                    ", to=" + std::to_string(to) +
+                                                    ", bytes=" + detail::text(bytes) + ")");
+    return static_cast<std::uint64_t>(copied);
+}
+
+Result<FileSystem> Io::file_system(int fd) const {
+    struct ::statfs found {};
+    static_assert(sizeof(found) == detail::statfs_bytes);
+    const int status = sys::fstatfs(front_->kernel(), fd, &found);
+    if (status < 0) return Error(-status, call("file_system", fd) + ": fstatfs");
+    const auto unit =
+        static_cast<std::uint64_t>(found.f_frsize != 0 ? found.f_frsize : found.f_bsize);
+    constexpr long read_only = 1;  // ST_RDONLY
+    return FileSystem{static_cast<std::uint64_t>(found.f_type),
+                      unit,
+                      found.f_blocks * unit,
+                      found.f_bfree * unit,
+                      found.f_bavail * unit,
+                      static_cast<std::uint64_t>(found.f_namelen),
+                      (found.f_flags & read_only) != 0};
+}
+
+Result<void> Io::set_write_life(int fd, WriteLife life) const {
+    const auto hint = static_cast<std::uint64_t>(life);
+    const int status = sys::fcntl(front_->kernel(), fd, F_SET_RW_HINT, &hint);
+    if (status < 0) return Error(-status, call("set_write_life", fd));
+    return {};
+}
+
 std::chrono::nanoseconds Io::now() const noexcept { return sys::now(front_->kernel()); }
 
-Result<std::uint32_t> Io::block_size(int fd) const {
-    sys::Kernel* const kernel = front_->kernel();
-    const auto found = stat_of(kernel, fd, STATX_BASIC_STATS, "block_size");
-    if (!found) return found.error();
-    if (S_ISBLK(found->stx_mode)) {
-        unsigned physical = 0;
-        if (sys::ioctl(kernel, fd, BLKPBSZGET, &physical) >= 0 && physical > 0) return physical;
-    }
-    return found->stx_blksize;
-}
-
-Result<std::uint64_t> Io::file_size(int fd) const {
-    sys::Kernel* const kernel = front_->kernel();
-    const auto found = stat_of(kernel, fd, STATX_TYPE | STATX_SIZE, "file_size");
-    if (!found) return found.error();
-    if (S_ISREG(found->stx_mode)) return found->stx_size;
-    const std::string doing = "file_size(fd=" + std::to_string(fd) + ")";
-    if (S_ISBLK(found->stx_mode)) {
-        std::uint64_t bytes = 0;
-        if (const int status = sys::ioctl(kernel, fd, BLKGETSIZE64, &bytes); status < 0)
-            return Error(-status, doing + ": ioctl(BLKGETSIZE64)");
-        return bytes;
-    }
-    return Error(EINVAL, doing,
-                 std::string("it is ") + kind_of(found->stx_mode) +
-                     ", and only a regular file or a block device has a size");
-}
-
-Result<DirectIoAlignment> Io::direct_io_alignment(int fd) const {
-    return alignment_of(front_->kernel(), fd);
-}
-
-Error Io::transfer_error(const Completion& completion, int fd, std::span<const std::byte> bytes,
-                         std::uint64_t offset) const {
-    return explain_transfer(front_->kernel(), completion, fd, bytes, offset);
-}
-
-Result<DirectIoAlignment> direct_io_alignment(int fd) { return alignment_of(sys::host, fd); }
-
-Error transfer_error(const Completion& completion, int fd, std::span<const std::byte> bytes,
-                     std::uint64_t offset) {
-    return explain_transfer(sys::host, completion, fd, bytes, offset);
+std::chrono::sys_time<std::chrono::nanoseconds> Io::time_of_day() const noexcept {
+    return std::chrono::sys_time<std::chrono::nanoseconds>(sys::time_of_day(front_->kernel()));
 }
 
 }  // namespace squall

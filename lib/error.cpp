@@ -62,6 +62,9 @@ const char* errno_name(int code) noexcept {
         SQUALL_NAME(EOPNOTSUPP);
         SQUALL_NAME(ETIMEDOUT);
         SQUALL_NAME(EALREADY);
+        SQUALL_NAME(EINPROGRESS);
+        SQUALL_NAME(ENODATA);
+        SQUALL_NAME(ENOLCK);
         SQUALL_NAME(ESTALE);
         SQUALL_NAME(EDQUOT);
         SQUALL_NAME(ECANCELED);

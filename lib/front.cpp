@@ -154,10 +154,10 @@ std::uint32_t Front::room() noexcept {
     return calls_->room(*this);
 }
 
-std::optional<Token> Front::withdraw() noexcept {
+std::optional<Token> Front::withdraw(const Token* only) noexcept {
     if (is_forked() || calls_->on_another_thread(*this)) return std::nullopt;
     sampler_.read_token();
-    const abi::SqeWords* const sqe = calls_->take_back(*this);
+    const abi::SqeWords* const sqe = calls_->take_back(*this, only);
     if (!sqe) return std::nullopt;
     ++counters().withdrawn;
     const Operation::Data data = operation(abi::op_of(sqe->op_fd)).data;
@@ -224,6 +224,50 @@ int Front::park_behind(std::size_t at_least, const std::chrono::nanoseconds* tim
 
 // These return an errno and not a Completions, which the inline calls would else have to keep in
 // memory, always; a negative one where nothing is to be handed out either.
+
+// What the ring did not do although it was asked to, of an operation that is waited for.
+Error Front::not_waited(int code, const Token* last) {
+    Error why = ring_error(code);
+    if (last && withdraw(last)) return why;
+    return Error(EINPROGRESS, "waiting for an operation that the kernel has",
+                 "its buffers must stay as they are until the Io is destroyed: " + why.message());
+}
+
+Result<Completion> Front::wait_for(Token token, bool last) {
+    if (is_forked()) return ring_error(ESTALE);
+    if (calls_->on_another_thread(*this))
+        return last ? not_waited(EEXIST, nullptr) : ring_error(EEXIST);
+    const Token number = last ? static_cast<Token>((&cursor_.slot() - 1)->user_data) : 0;
+    for (std::uint32_t looked_at = 0;;) {
+        CompletionQueue& cq = queues_.cq;
+        sample_completed();
+        for (const std::uint32_t count = cq.ready(); looked_at < count; ++looked_at) {
+            if (writes_.token_of(cq.ready_at(looked_at).token) != token) continue;
+            cq.bring_forward(looked_at);
+            queues_.complete(1);
+            writes_.completed(cq, 1);
+            return cq.take_one();
+        }
+        if (looked_at == in_flight())
+            return Error(ENOENT, "Io::wait_for(" + text(token) + ")",
+                         "no operation with this token is in flight");
+        sample_submitted();
+        if (const int code = calls_->wait_for_more(*this); code != 0)
+            return not_waited(code, last ? &number : nullptr);
+    }
+}
+
+Error Front::make_room() {
+    if (is_forked()) return ring_error(ESTALE);
+    if (in_flight() + queues_.cq.taken() >= queues_.cq.entries())
+        return Error(EBUSY, "Io::run",
+                     "all " + text(queues_.cq.entries()) +
+                         " places of the CQ are promised to operations in flight or hold "
+                         "completions that nobody has taken: poll() or park() first");
+    sample_submitted();
+    const int code = calls_->poll(*this);
+    return code == 0 ? Error() : ring_error(code);
+}
 
 // What has completed is the owner's to take: not a forked child's nor, where that is checked,
 // another thread's.

@@ -91,8 +91,10 @@ private:
     void record_pending() noexcept;
     void record_open(Record& record, abi::SqeWords& words) noexcept;
     void record_cancel(Record& record, abi::SqeWords& words) noexcept;
-    const abi::SqeWords* take_back() noexcept;
+    const abi::SqeWords* take_back(const Token* only) noexcept;
     int poll() noexcept;
+    int wait_for_more() noexcept;
+    int wait_until(std::uint64_t wanted, const std::chrono::nanoseconds* timeout) noexcept;
     int park(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     bool may_change(std::uint32_t table_index) noexcept;
     int set_file(std::uint32_t table_index, int fd) noexcept;
@@ -318,18 +320,23 @@ void Polled::record_cancel(Record& record, abi::SqeWords& words) noexcept {
     words.addr = abi::Word{number};
 }
 
-const abi::SqeWords* Polled::take_back() noexcept {
+const abi::SqeWords* Polled::take_back(const Token* only) noexcept {
     record_pending();
+    const auto is_wanted = [this, only](Token number) {
+        return !only || (number < total_ && records_[number].token == *only);
+    };
+    const auto last = static_cast<std::uint32_t>(polled_.queues.counters.submitted - 1);
+    const std::uint32_t last_polled = polled_.ring.sq_array()[last & (total_ - 1)];
     std::uint32_t number = 0;
-    abi::SqeWords* sqe = companion_.queues.take_back(companion_.ring.has_poller());
+    abi::SqeWords* sqe = nullptr;
+    if (is_wanted(companion_.queues.last_token()))
+        sqe = companion_.queues.take_back(companion_.ring.has_poller());
     if (sqe) {
         number = static_cast<std::uint32_t>(sqe->user_data);
-    } else if (polled_.queues.take_back(polled_.ring.has_poller())) {
-        number =
-            polled_.ring.sq_array()[static_cast<std::uint32_t>(polled_.queues.counters.submitted) &
-                                    (total_ - 1)];
+    } else if (is_wanted(last_polled) && polled_.queues.take_back(polled_.ring.has_poller())) {
+        number = last_polled;
         sqe = &polled_.queues.sq.at(number);
-    } else if (refused_count_ > 0) {
+    } else if (refused_count_ > 0 && is_wanted(refused_[refused_count_ - 1])) {
         number = refused_[--refused_count_];
         sqe = &polled_.queues.sq.at(number);
     } else {
@@ -476,10 +483,20 @@ int Polled::park(std::size_t at_least, const std::chrono::nanoseconds* timeout) 
         if (timeout && at_least > 0) sleep_out(kernel(), *timeout);
         return 0;
     }
+    return wait_until(std::min<std::uint64_t>(at_least, in_flight()), timeout);
+}
+
+// What is handed out lies in the front's own CQ, so that neither ring knows of it.
+int Polled::wait_for_more() noexcept {
+    record_pending();
+    const std::uint64_t wanted = std::uint64_t{queues_.cq.ready()} + 1;
+    return wanted > in_flight() ? 0 : wait_until(wanted, nullptr);
+}
+
+int Polled::wait_until(std::uint64_t wanted, const std::chrono::nanoseconds* timeout) noexcept {
     if (const int code = may_enter(); code != 0) return code;
     const auto started = timeout ? sys::now(kernel()) : std::chrono::nanoseconds(0);
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
-    const std::uint64_t wanted = std::min<std::uint64_t>(at_least, in_flight());
     for (;;) {
         // Where the polled ring alone has anything to do, one enter submits and waits.
         const bool at_once = !timeout && !polled_.ring.has_poller() && queues_.cq.ready() == 0 &&
@@ -572,7 +589,8 @@ constexpr FrontCalls Polled::calls = {
         [](Front& front, std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
             return of(front).park(at_least, timeout);
         },
-    .take_back = [](Front& front) noexcept { return of(front).take_back(); },
+    .wait_for_more = [](Front& front) noexcept { return of(front).wait_for_more(); },
+    .take_back = [](Front& front, const Token* only) noexcept { return of(front).take_back(only); },
     .may_change =
         [](Front& front, std::uint32_t table_index) noexcept {
             return of(front).may_change(table_index);

@@ -37,7 +37,9 @@ private:
     int poll_flagged(std::uint32_t flagged) noexcept;
     static int park(Front& front, std::size_t at_least,
                     const std::chrono::nanoseconds* timeout) noexcept;
-    int wait(std::uint32_t wanted, const std::chrono::nanoseconds* timeout) noexcept;
+    int wait(std::uint32_t wanted, const std::chrono::nanoseconds* timeout,
+             std::uint32_t taken) noexcept;
+    int wait_for_more() noexcept;
 
     Ring ring_;
 };
@@ -81,17 +83,27 @@ int Single::park(Front& front, std::size_t at_least,
     // With nothing in flight it is the time that is waited for.
     return self.wait(
         static_cast<std::uint32_t>(flying == 0 ? 1 : std::min<std::uint64_t>(at_least, flying)),
-        timeout);
+        timeout, 0);
 }
 
+int Single::wait_for_more() noexcept {
+    const std::uint32_t ready = queues_.cq.ready();
+    if (ready == queues_.in_flight()) return 0;
+    if (const int code = ring_.may_enter(); code != 0) return code;
+    return wait(ready + 1, nullptr, queues_.cq.taken());
+}
+
+// `taken`: how many that were handed out before the kernel takes for new ones, and counts.
 [[gnu::always_inline]] inline int Single::wait(std::uint32_t wanted,
-                                               const std::chrono::nanoseconds* timeout) noexcept {
+                                               const std::chrono::nanoseconds* timeout,
+                                               std::uint32_t taken) noexcept {
     const auto started = timeout ? sys::now(kernel()) : std::chrono::nanoseconds(0);
     auto left = timeout ? *timeout : std::chrono::nanoseconds(0);
     for (;;) {
         const abi::Timespec ts = timeout ? to_timespec(left) : abi::Timespec{};
         const abi::Timespec* const at_most = timeout ? &ts : nullptr;
-        int code = ring_.enter(queues_, Ring::Offer::everything, wanted, at_most, queues_.hints());
+        int code =
+            ring_.enter(queues_, Ring::Offer::everything, wanted + taken, at_most, queues_.hints());
         if (code != 0 && classify(code) == Answer::out_of_memory) {
             // Looked at once: where completions interrupt, one may come between two looks.
             const std::uint32_t ready = queues_.cq.ready();
@@ -103,7 +115,8 @@ int Single::park(Front& front, std::size_t at_least,
             if (consumed == ready) return code;
             code = ring_.enter_once(
                 Ring::Offer::nothing,
-                static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)), at_most);
+                static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, consumed)) + taken,
+                at_most);
         }
         if (code != 0 && !is_retryable(code)) return outcome(code);
         const std::uint32_t ready = queues_.cq.ready();
@@ -129,8 +142,12 @@ constexpr FrontCalls Single::calls = {
         },
     .poll = &Single::poll,
     .park = &Single::park,
-    .take_back = [](Front& front) noexcept -> const abi::SqeWords* {
-        return of(front).queues_.take_back(of(front).ring_.has_poller());
+    .wait_for_more = [](Front& front) noexcept { return of(front).wait_for_more(); },
+    .take_back = [](Front& front, const Token* only) noexcept -> const abi::SqeWords* {
+        Queues& queues = of(front).queues_;
+        return !only || queues.last_token() == *only
+                   ? queues.take_back(of(front).ring_.has_poller())
+                   : nullptr;
     },
     .may_change = [](Front&, std::uint32_t) noexcept { return true; },
     .set_file =

@@ -28,6 +28,7 @@
 #include "squall/msan.hpp"
 
 struct statx;
+struct statfs;
 
 namespace squall::sys {
 
@@ -148,13 +149,17 @@ inline int madvise(void* at, std::size_t bytes, int advice) noexcept {
         detail::invoke(host, SYS_madvise, detail::word(at), bytes, detail::word(advice)));
 }
 
-inline int openat(Kernel* kernel, const char* path, int flags, unsigned mode) noexcept {
-    return static_cast<int>(detail::invoke(kernel, SYS_openat, detail::word(abi::at_fdcwd),
+inline int openat(Kernel* kernel, int directory, const char* path, int flags,
+                  unsigned mode) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_openat, detail::word(directory),
                                            detail::word(path), detail::word(flags), mode));
 }
-inline int mkdirat(Kernel* kernel, const char* path, unsigned mode) noexcept {
+inline int openat(Kernel* kernel, const char* path, int flags, unsigned mode) noexcept {
+    return openat(kernel, abi::at_fdcwd, path, flags, mode);
+}
+inline int mkdirat(Kernel* kernel, int directory, const char* path, unsigned mode) noexcept {
     return static_cast<int>(
-        detail::invoke(kernel, SYS_mkdirat, detail::word(abi::at_fdcwd), detail::word(path), mode));
+        detail::invoke(kernel, SYS_mkdirat, detail::word(directory), detail::word(path), mode));
 }
 inline int close(Kernel* kernel, int fd) noexcept {
     return static_cast<int>(detail::invoke(kernel, SYS_close, detail::word(fd)));
@@ -188,6 +193,23 @@ int ioctl(Kernel* kernel, int fd, unsigned long request, T* out) noexcept {
 inline int fcntl(Kernel* kernel, int fd, int command, int arg = 0) noexcept {
     return static_cast<int>(detail::invoke(kernel, SYS_fcntl, detail::word(fd),
                                            detail::word(command), detail::word(arg)));
+}
+// For commands that read what `argument` points at.
+template <class T>
+int fcntl(Kernel* kernel, int fd, int command, const T* argument) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_fcntl, detail::word(fd),
+                                           detail::word(command), detail::word(argument)));
+}
+inline int fstatfs(Kernel* kernel, int fd, struct ::statfs* out) noexcept {
+    return detail::filled_if_done(
+        out, squall::detail::statfs_bytes,
+        detail::invoke(kernel, SYS_fstatfs, detail::word(fd), detail::word(out)));
+}
+inline long copy_file_range(Kernel* kernel, int from, std::uint64_t* from_offset, int to,
+                            std::uint64_t* to_offset, std::size_t bytes) noexcept {
+    return detail::invoke(kernel, SYS_copy_file_range, detail::word(from),
+                          detail::word(from_offset), detail::word(to), detail::word(to_offset),
+                          bytes, 0U);
 }
 inline int ftruncate(Kernel* kernel, int fd, std::uint64_t size) noexcept {
     return static_cast<int>(detail::invoke(kernel, SYS_ftruncate, detail::word(fd), size));
@@ -230,13 +252,23 @@ inline int set_signal_mask(std::uint64_t blocked, std::uint64_t* before) noexcep
         detail::invoke(host, SYS_rt_sigprocmask, detail::word(sig_setmask), detail::word(&blocked),
                        detail::word(before), sizeof(blocked)));
 }
-// CLOCK_MONOTONIC; Linux's through the vDSO, and so without a system call.
+// CLOCK_MONOTONIC and CLOCK_REALTIME; Linux's through the vDSO, and so without a system call.
+namespace detail {
+inline std::chrono::nanoseconds clock(Kernel* kernel, int which) noexcept {
+    abi::Timespec time{};
+    invoke(kernel, SYS_clock_gettime, word(which), word(&time));
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+}  // namespace detail
 inline std::chrono::nanoseconds now(Kernel* kernel) noexcept {
     if (!kernel) [[likely]]
         return std::chrono::steady_clock::now().time_since_epoch();
-    abi::Timespec time{};
-    detail::invoke(kernel, SYS_clock_gettime, detail::word(CLOCK_MONOTONIC), detail::word(&time));
-    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+    return detail::clock(kernel, CLOCK_MONOTONIC);
+}
+inline std::chrono::nanoseconds time_of_day(Kernel* kernel) noexcept {
+    if (!kernel) [[likely]]
+        return std::chrono::system_clock::now().time_since_epoch();
+    return detail::clock(kernel, CLOCK_REALTIME);
 }
 inline int gettid() noexcept { return static_cast<int>(detail::invoke(host, SYS_gettid)); }
 

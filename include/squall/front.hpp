@@ -66,9 +66,12 @@ struct FrontCalls {
     // completions.
     int (*poll)(Front&) noexcept;
     int (*park)(Front&, std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    // Submits, and waits until one completion more is ready than now, whether or not a Completions
+    // is alive; not at all where nothing more is in flight. 0 or an errno.
+    int (*wait_for_more)(Front&) noexcept;
     // Takes back what Io::withdraw does, and returns the SQE with the caller's token in it; null:
-    // none.
-    const abi::SqeWords* (*take_back)(Front&) noexcept;
+    // none. `only`: nothing but an operation with this token.
+    const abi::SqeWords* (*take_back)(Front&, const Token* only) noexcept;
     // Whether a slot may be opened into or closed now.
     bool (*may_change)(Front&, std::uint32_t table_index) noexcept;
     // Puts `fd` into a slot that is in the table, or empties it (-1). 0, -errno, or slot_is_busy.
@@ -127,8 +130,13 @@ public:
     [[nodiscard]] std::uint32_t room() noexcept;
     // Whether the operation in the slot is linked to the one before it.
     [[nodiscard]] bool is_chained() const noexcept { return calls_->is_chained(*this); }
-    // Io::withdraw.
-    std::optional<Token> withdraw() noexcept;
+    // Io::withdraw; `only`: nothing but an operation that is known by this.
+    std::optional<Token> withdraw(const Token* only = nullptr) noexcept;
+    // Io::wait_for. `last`: the operation is the one that was queued last, and is taken back where
+    // the ring fails.
+    Result<Completion> wait_for(Token token, bool last);
+    // Submits what is queued, so that there is room for more. An error: there will be none.
+    Error make_room();
     // Has the NOP that was queued last complete with `res`, or takes it back: false.
     bool answer_last(std::int32_t res) noexcept;
     // Io::set_file.
@@ -209,6 +217,7 @@ private:
         return features_.checks && calls_->on_another_thread(*this);
     }
     [[nodiscard]] int turned_away() noexcept;
+    Error not_waited(int code, const Token* last);
     [[gnu::cold]] int report(int code) noexcept;
     void sample_submitted() noexcept;
     void sample_completed() noexcept;

@@ -63,6 +63,7 @@
 #include <sys/uio.h>   // struct ::iovec
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -73,6 +74,7 @@
 
 #include "squall/abi.hpp"
 #include "squall/arena.hpp"
+#include "squall/blocking.hpp"
 #include "squall/completion.hpp"
 #include "squall/completions.hpp"
 #include "squall/config.hpp"
@@ -83,20 +85,6 @@
 #include "squall/sqe.hpp"
 
 namespace squall {
-
-// What O_DIRECT asks of a transfer: the address a multiple of `memory`, offset and size multiples
-// of `offset`. Bytes.
-struct DirectIoAlignment {
-    // Where it was learnt, best first.
-    enum class Source : std::uint8_t {
-        statx,         // STATX_DIOALIGN (6.1): the file system's own word
-        block_device,  // BLKSSZGET: the device's logical block, for both
-        fallback,  // nobody said: 4096 for both, which suits every common device and file system
-    };
-    std::uint32_t memory;
-    std::uint32_t offset;
-    Source source;
-};
 
 class SQUALL_API Io {
 public:
@@ -472,6 +460,34 @@ public:
         return front_->park(at_least, &timeout);
     }
 
+    // Waits until an operation with this token has completed, and hands that completion out alone,
+    // whatever else is in flight: what else completes meanwhile is kept, in its order, for the next
+    // poll() or park(). For one token among many. Also while a Completions is alive, from the body
+    // of a loop over it (it finds nothing that is in that range itself, which was handed out). On
+    // success the completion, whose `res` may be a failure of the operation's. On failure:
+    //   ENOENT  no operation with this token is in flight.
+    //   EINPROGRESS  the ring failed while it was asked to wait; the message says how. The operation
+    //           is in flight, and its buffers must stay as they are until the Io is destroyed.
+    //   EEXIST, ESTALE, others  as Completions::code().
+    // Allocates only where it fails. Thread rule: as poll().
+    [[nodiscard]] Result<Completion> wait_for(Token token) {
+        return front_->wait_for(token, false);
+    }
+    // The same of one operation that `queue` is to queue, for start-up code, tools and clients that
+    // do one thing at a time:
+    //     const auto done = io.run(7, [&](Token token) { return io.fsync(fd, token); });
+    // It submits what is queued where `queue` finds no room. On failure also:
+    //   EBUSY   the CQ has no place for it; poll() or park() first. It was not queued.
+    // and where the ring fails, which gives an errno as Completions::code(), the operation is taken
+    // back and not done, its buffers the caller's again; EINPROGRESS if that is no longer possible.
+    // No other operation in flight may have this token.
+    template <std::predicate<Token> Queue>
+    [[nodiscard]] Result<Completion> run(Token token, Queue queue) {
+        while (!queue(token))
+            if (Error full = front_->make_room()) return full;
+        return front_->wait_for(token, true);
+    }
+
     // Operations queued or in the kernel whose completion was not handed out yet; at most
     // features().cq_entries (I2).
     [[nodiscard]] unsigned in_flight() const noexcept {
@@ -491,14 +507,45 @@ public:
 
     // Lists a directory (getdents64(2)). On success the names in it without "." and "..", in byte
     // order; on failure an errno of open(2) with O_DIRECTORY.
-    [[nodiscard]] Result<std::vector<std::string>> list_dir(const char* path) const;
+    [[nodiscard]] Result<std::vector<std::string>> list_dir(Path path) const;
+    // The same with the type of each, as far as the file system says it.
+    [[nodiscard]] Result<std::vector<DirEntry>> list_dir_types(Path path) const;
     // Makes a directory and those above it that are missing, mode 0777 less the umask (mkdir(2)).
     // On success it is there, also where it was before, and not durable: fsync the directory that
     // the topmost new one was made in. On failure an errno of mkdir(2), or ENOTDIR where a file is
     // in the way; what was made before the error stays.
-    [[nodiscard]] Result<void> create_dir_all(const char* path) const;
+    [[nodiscard]] Result<void> create_dir_all(Path path) const;
+    // Takes a lock on the whole of a file, if nobody is in the way (F_OFD_SETLK, 3.15; fcntl(2),
+    // "Open file description locks"). On success whether it is taken; where this open file has one
+    // of the other kind already, that becomes this one. On failure EBADF where the descriptor is
+    // not open, or not for what the kind of lock needs; ENOLCK, EINVAL or EOPNOTSUPP of a file
+    // system.
+    // It belongs to what open() gave: to that descriptor, its dup(2)s and its copies in children,
+    // until the last of them is closed or one is unlocked; another open() of the same file, in this
+    // process or another, is somebody else. A POSIX lock (F_SETLK) would be lost as soon as the
+    // process closes any descriptor of that file, as a library that just looks at it does. All of
+    // them are advice: who does not ask reads and writes as ever.
+    [[nodiscard]] Result<bool> try_lock(int fd, Lock kind = Lock::exclusive) const;
+    // Gives it up, if there is one. On failure EBADF, or another errno of fcntl(2).
+    [[nodiscard]] Result<void> unlock(int fd) const;
+    // Copies up to `bytes` bytes from one regular file to another, or to elsewhere in the same,
+    // within the kernel, sharing the blocks where the file system can (copy_file_range(2), 4.5). On
+    // success how many were, fewer where the source ends or a limit is met, 0 at its end. On failure
+    // EXDEV across file systems, EINVAL where source and target overlap or one is no regular file,
+    // EBADF, ENOSPC, ...: copy by read() and write() then.
+    [[nodiscard]] Result<std::uint64_t> copy_file_range(int from, std::uint64_t from_offset, int to,
+                                                        std::uint64_t to_offset,
+                                                        std::uint64_t bytes) const;
+    // What the file system that `fd` lies on is, and how full (fstatfs(2)). `fd` may be open with
+    // O_PATH, and a directory. On failure EBADF, or another errno of statfs(2).
+    [[nodiscard]] Result<FileSystem> file_system(int fd) const;
+    // Says how long what is written to the file `fd` is likely to stay. On failure EBADF, or EINVAL
+    // where the kernel has no such hints.
+    [[nodiscard]] Result<void> set_write_life(int fd, WriteLife life) const;
     // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
     [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
+    // Nanoseconds since 1970 in UTC, which whoever sets the clock may move (CLOCK_REALTIME).
+    [[nodiscard]] std::chrono::sys_time<std::chrono::nanoseconds> time_of_day() const noexcept;
     // Asks how `fd` is best written. On success bytes per block: a block device's physical block
     // (BLKPBSZGET), a file's st_blksize. On failure EBADF, or another errno of statx(2).
     [[nodiscard]] Result<std::uint32_t> block_size(int fd) const;
@@ -509,6 +556,9 @@ public:
     // EINVAL where it is neither (a directory, a pipe), so that there is no size: the message says
     // what it is.
     [[nodiscard]] Result<std::uint64_t> file_size(int fd) const;
+    // What a write with How::atomic to the file `fd` may be. On failure EOPNOTSUPP where file system,
+    // device or kernel (before 6.11) do none; EBADF, or another errno of statx(2).
+    [[nodiscard]] Result<AtomicWriteLimits> atomic_write_limits(int fd) const;
     // What squall::direct_io_alignment() and transfer_error(), below, say of a descriptor of
     // Linux's, of one of this Io's.
     [[nodiscard]] Result<DirectIoAlignment> direct_io_alignment(int fd) const;

@@ -37,8 +37,9 @@ class CompletionQueue;
 #endif
 }
 
-// The kernel writes all of a struct statx, or nothing.
+// The kernel writes all of a struct statx, and of a struct statfs, or nothing.
 inline constexpr std::uint32_t statx_bytes = 256;
+inline constexpr std::uint32_t statfs_bytes = 120;
 
 #if defined(SQUALL_MSAN)
 

@@ -259,6 +259,21 @@ public:
         head_ += count;
         return first;
     }
+    // Moves completion number `i` of those that are ready to the first place; the others keep their
+    // order.
+    void bring_forward(std::uint32_t i) noexcept {
+        const Completion wanted = ready_at(i);
+        for (; i > 0; --i) ready_at(i) = ready_at(i - 1);
+        ready_at(0) = wanted;
+    }
+    // Takes the first that is ready out of the queue, also while a Completions is alive, with whose
+    // slots its slot is then given back.
+    Completion take_one() noexcept {
+        const Completion first = ready_at(0);
+        ++head_;
+        if (!taken_) advance();
+        return first;
+    }
     // Gives the slots of what was taken back to the kernel.
     void advance() noexcept {
         // Release pairs with the kernel's acquire of the CQ head (io_cqe_cache_refill): our reads
@@ -332,6 +347,10 @@ struct Queues {
         if (!sq.take_back(counters.submitted, sqpoll)) return nullptr;
         sq.unlink_last(--counters.submitted, sqpoll);
         return &sq.queued(counters.submitted);
+    }
+    // The user_data of the operation that was queued last.
+    [[nodiscard]] Token last_token() const noexcept {
+        return static_cast<Token>(sq.queued(counters.submitted - 1).user_data);
     }
     // Whether what is queued next is linked to what was queued last.
     [[nodiscard]] bool is_chained() const noexcept {

@@ -9,6 +9,7 @@
 
 #include "squall/abi.hpp"
 #include "squall/arena.hpp"
+#include "squall/blocking.hpp"
 #include "squall/completion.hpp"
 #include "squall/completions.hpp"
 #include "squall/counters.hpp"
@@ -17,3 +18,4 @@
 #include "squall/io.hpp"
 #include "squall/latency.hpp"
 #include "squall/options.hpp"
+#include "squall/whole.hpp"

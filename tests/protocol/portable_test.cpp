@@ -33,7 +33,7 @@ TEST(Portable, AFailureIsANegativeErrnoAndErrnoIsLeftAsItWas) {
     EXPECT_EQ(sys::close(nullptr, -1), -EBADF);
     EXPECT_EQ(errno, EXDEV);
     EXPECT_EQ(sys::openat(nullptr, "", O_RDONLY, 0), -ENOENT);
-    EXPECT_EQ(sys::mkdirat(nullptr, "/", 0), -EEXIST);
+    EXPECT_EQ(sys::mkdirat(nullptr, abi::at_fdcwd, "/", 0), -EEXIST);
     EXPECT_EQ(sys::madvise(nullptr, 4096, -1), -EINVAL);
     EXPECT_EQ(sys::io_uring_register(nullptr, 1'000'000'000, 0, nullptr, 0), -EBADF);
     EXPECT_EQ(sys::io_uring_enter(nullptr, -1, 0, 0, 0, nullptr, 0), -EBADF);

@@ -164,6 +164,200 @@ TEST(Sqe, EveryOperationIsTheSqeThatTheKernelExpects) {
     EXPECT_EQ(io.counters().unregistered, 3U);
 }
 
+TEST(Sqe, TheOperationsOnRangesTimesAndOthersAreTheSqesThatTheKernelExpects) {
+    UserKernel kernel;
+    Io io = make_io({.entries = 32, .file_slots = 5});
+    std::array<std::byte, 100> memory{};
+    const struct ::iovec pieces[] = {{memory.data(), 7}, {memory.data() + 50, 50}};
+    const auto address = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); };
+    const auto last = [&](bool queued) {
+        EXPECT_TRUE(queued);
+        EXPECT_EQ(io.poll().size(), 1U);
+        return kernel.ring().consumed.back();
+    };
+    const auto timespec_at = [](std::uint64_t place) { return *reinterpret_cast<const abi::Timespec*>(place); };
+    using abi::Op;
+    using namespace std::chrono_literals;
+    constexpr std::uint8_t slot = abi::sqe_fixed_file;
+    constexpr std::uint64_t long_range = std::uint64_t{1} << 32;
+
+    expect(last(io.readv(9, pieces, 77, 1)),
+           {.opcode = Op::readv, .fd = 9, .off = 77, .addr = address(pieces), .len = 2, .user_data = 1}, "readv");
+    expect(last(io.writev(FileSlot(1), pieces, UINT64_MAX, 2, {.dsync = true, .append = true})),
+           {.opcode = Op::writev,
+            .flags = slot,
+            .fd = 2,
+            .off = UINT64_MAX,
+            .addr = address(pieces),
+            .len = 2,
+            .op_flags = 0x12,
+            .user_data = 2},
+           "writev to a slot");
+    expect(last(io.sync_range(9, 5, 6, 3)),
+           {.opcode = Op::sync_file_range, .fd = 9, .off = 5, .len = 6, .op_flags = 7, .user_data = 3}, "sync_range");
+    expect(last(io.sync_range(FileSlot(1), 5, long_range - 1, 4, 2)),
+           {.opcode = Op::sync_file_range,
+            .flags = slot,
+            .fd = 2,
+            .off = 5,
+            .len = UINT32_MAX,
+            .op_flags = 2,
+            .user_data = 4},
+           "sync_range of a slot");
+    EXPECT_EQ(last(io.sync_range(9, 5, long_range, 4)).buf_index, 1U) << "which one is refused for";
+    expect(last(io.fallocate(9, 3, 5, long_range, 5)),
+           {.opcode = Op::fallocate, .fd = 9, .off = 5, .addr = long_range, .len = 3, .user_data = 5}, "fallocate");
+    expect(last(io.truncate(FileSlot(1), long_range, 6)),
+           {.opcode = Op::ftruncate, .flags = slot, .fd = 2, .off = long_range, .user_data = 6}, "truncate");
+    expect(last(io.advise(9, long_range, 6, 4, 7)),
+           {.opcode = Op::fadvise, .fd = 9, .off = long_range, .len = 6, .op_flags = 4, .user_data = 7}, "advise");
+    EXPECT_EQ(last(io.advise(9, 0, long_range, 4, 7)).buf_index, 1U);
+    expect(last(io.advise(memory, 4, 8)),
+           {.opcode = Op::madvise, .fd = -1, .addr = address(&memory), .len = 100, .op_flags = 4, .user_data = 8},
+           "advise of memory");
+    EXPECT_EQ(last(io.advise(std::span(memory.data(), long_range), 4, 8)).buf_index, 1U);
+
+    abi::Sqe sqe = last(io.timer(3s + 5ns, 9));
+    EXPECT_EQ(timespec_at(sqe.addr).tv_sec, 3);
+    EXPECT_EQ(timespec_at(sqe.addr).tv_nsec, 5);
+    sqe.addr = 0;
+    expect(sqe, {.opcode = Op::timeout, .fd = -1, .len = 1, .user_data = 9}, "timer");
+    sqe = last(io.deadline(7ns, 10, {.link = true}));
+    EXPECT_EQ(timespec_at(sqe.addr).tv_nsec, 7);
+    sqe.addr = 0;
+    expect(sqe, {.opcode = Op::link_timeout, .flags = abi::sqe_io_link, .fd = -1, .len = 1, .user_data = 10},
+           "deadline");
+    expect(last(io.cancel(UINT64_MAX, 11)), {.opcode = Op::async_cancel, .fd = -1, .addr = UINT64_MAX, .user_data = 11},
+           "cancel");
+    expect(last(io.cancel_file(FileSlot(1), 12)),
+           {.opcode = Op::async_cancel, .flags = slot, .fd = 2, .op_flags = 3, .user_data = 12}, "cancel of a slot");
+    expect(last(io.cancel_all(13)), {.opcode = Op::async_cancel, .fd = -1, .op_flags = 5, .user_data = 13},
+           "cancel of all");
+}
+
+TEST(Sqe, TheOperationsOnNamesAreTheSqesThatTheKernelExpects) {
+    UserKernel kernel;
+    Io io = make_io({.entries = 32, .file_slots = 5});
+    struct ::statx out {};
+    using abi::Op;
+    // The SQE less its paths, which are held against those that are expected.
+    const auto last = [&](bool queued, const char* path, const char* second) {
+        EXPECT_TRUE(queued);
+        EXPECT_EQ(io.poll().size(), 1U);
+        abi::Sqe sqe = kernel.ring().consumed.back();
+        EXPECT_STREQ(reinterpret_cast<const char*>(sqe.addr), path);
+        if (second) {
+            EXPECT_STREQ(reinterpret_cast<const char*>(sqe.off), second);
+            sqe.off = 0;
+        }
+        sqe.addr = 0;
+        return sqe;
+    };
+    constexpr auto here = static_cast<std::uint32_t>(AT_FDCWD);
+    expect(last(io.rename({7, "a"}, {8, std::string("b")}, 1), "a", "b"),
+           {.opcode = Op::renameat, .fd = 7, .len = 8, .user_data = 1}, "rename");
+    expect(last(io.rename("a", {8, "b"}, Rename::no_replace, 2), "a", "b"),
+           {.opcode = Op::renameat, .fd = AT_FDCWD, .len = 8, .op_flags = 1, .user_data = 2}, "no_replace");
+    expect(last(io.rename({7, "a"}, "b", Rename::exchange, 3), "a", "b"),
+           {.opcode = Op::renameat, .fd = 7, .len = here, .op_flags = 2, .user_data = 3}, "exchange");
+    expect(last(io.unlink({7, "a"}, 4), "a", nullptr), {.opcode = Op::unlinkat, .fd = 7, .user_data = 4}, "unlink");
+    expect(last(io.rmdir({7, "a"}, 5), "a", nullptr),
+           {.opcode = Op::unlinkat, .fd = 7, .op_flags = AT_REMOVEDIR, .user_data = 5}, "rmdir");
+    expect(last(io.mkdir({7, "a"}, 0750, 6), "a", nullptr),
+           {.opcode = Op::mkdirat, .fd = 7, .len = 0750, .user_data = 6}, "mkdir");
+    expect(last(io.link({7, "a"}, {8, "b"}, 7), "a", "b"), {.opcode = Op::linkat, .fd = 7, .len = 8, .user_data = 7},
+           "link");
+    expect(last(io.link(12345, {8, "b"}, 8), "/proc/self/fd/12345", "b"),
+           {.opcode = Op::linkat, .fd = AT_FDCWD, .len = 8, .op_flags = AT_SYMLINK_FOLLOW, .user_data = 8},
+           "link of an open file");
+    expect(last(io.symlink("a", {8, "b"}, 9), "a", "b"), {.opcode = Op::symlinkat, .fd = 8, .user_data = 9}, "symlink");
+    abi::Sqe sqe =
+        last(io.statx({7, "a"}, out, 10, {.mask = 5, .follow = false, .flags = AT_STATX_DONT_SYNC}), "a", nullptr);
+    EXPECT_EQ(sqe.off, reinterpret_cast<std::uintptr_t>(&out));
+    sqe.off = 0;
+    expect(
+        sqe,
+        {.opcode = Op::statx, .fd = 7, .len = 5, .op_flags = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, .user_data = 10},
+        "statx of a link");
+
+    const auto open_how = [&](const OpenOptions& options, bool into_a_slot) {
+        abi::Sqe found = last(
+            into_a_slot ? io.open({7, "a"}, options, FileSlot(2), 11) : io.open({7, "a"}, options, 11), "a", nullptr);
+        const auto how = *reinterpret_cast<const abi::OpenHow*>(found.off);
+        found.off = 0;
+        expect(found, {.opcode = Op::openat2, .fd = 7, .len = 24, .user_data = 11, .file_index = into_a_slot ? 4U : 0U},
+               "open with resolve flags");
+        return how;
+    };
+    abi::OpenHow how =
+        open_how({.write = true, .create = true, .mode = 0600, .flags = O_NOFOLLOW, .resolve = 8}, false);
+    EXPECT_EQ(how.flags, unsigned{O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC});
+    EXPECT_EQ(how.mode, 0600U);
+    EXPECT_EQ(how.resolve, 8U);
+    how = open_how({.resolve = 1}, true);
+    EXPECT_EQ(how.flags, 0U);
+    EXPECT_EQ(how.mode, 0U) << "of a file that is not made";
+    how = open_how({.write = true, .flags = O_TMPFILE, .resolve = 1}, false);
+    EXPECT_EQ(how.mode, 0644U);
+    how = open_how({.flags = O_DIRECTORY, .resolve = 1}, false);
+    EXPECT_EQ(how.mode, 0U) << "O_TMPFILE has the bit of O_DIRECTORY";
+    EXPECT_EQ(last(io.open("a", {.truncate = true, .resolve = 1}, 12), "a", nullptr).buf_index, 1U);
+}
+
+TEST(Sqe, HowIsFlagsPriorityAndFlagsOfTransfersAndNothingElse) {
+    BufferArena arena = make_arena({.count = 1});
+    UserKernel kernel;
+    Io io = make_io({.entries = 32, .arena = &arena});
+    const std::span<std::byte> memory = arena.memory().first(8);
+    const struct ::iovec piece = {memory.data(), memory.size()};
+    const auto last = [&](bool queued) {
+        EXPECT_TRUE(queued);
+        EXPECT_EQ(io.poll().size(), 1U);
+        return kernel.ring().consumed.back();
+    };
+    const struct {
+        How how;
+        unsigned flags, priority, rw_flags;
+    } cases[] = {
+        {{.link = true}, 4, 0, 0},
+        {{.hard_link = true}, 8, 0, 0},
+        {{.drain = true}, 2, 0, 0},
+        {{.async = true}, 16, 0, 0},
+        {{.priority = Priority::realtime(7)}, 0, 0x2007, 0},
+        {{.priority = Priority::best_effort(3)}, 0, 0x4003, 0},
+        {{.priority = Priority::idle()}, 0, 0x6000, 0},
+        {{.dsync = true}, 0, 0, 0x02},
+        {{.sync = true}, 0, 0, 0x04},
+        {{.nowait = true}, 0, 0, 0x08},
+        {{.append = true}, 0, 0, 0x10},
+        {{.atomic = true}, 0, 0, 0x40},
+        {{.uncached = true}, 0, 0, 0x80},
+        {{.unregistered = true}, 0, 0, 0},
+        {{.link = true, .drain = true, .priority = 0x4001, .sync = true, .append = true}, 6, 0x4001, 0x14},
+    };
+    for (const auto& each : cases) {
+        const bool fixed = !each.how.unregistered;
+        for (const abi::Sqe& sqe :
+             {last(io.read(9, memory, 0, 1, each.how)), last(io.write(9, memory, 0, 1, each.how)),
+              last(io.readv(9, {&piece, 1}, 0, 1, each.how)), last(io.writev(9, {&piece, 1}, 0, 1, each.how))}) {
+            EXPECT_EQ(sqe.flags, each.flags);
+            EXPECT_EQ(sqe.ioprio, each.priority);
+            EXPECT_EQ(sqe.op_flags, each.rw_flags);
+            const auto op = abi::Op{sqe.opcode};
+            EXPECT_EQ(fixed, op == abi::Op::read_fixed || op == abi::Op::write_fixed || op == abi::Op::readv_fixed ||
+                                 op == abi::Op::writev_fixed);
+        }
+        // What is for transfers alone is refused of all else, by a priority that there is not.
+        const bool refused = each.rw_flags != 0 || !fixed;
+        for (const abi::Sqe& sqe : {last(io.nop(1, each.how)), last(io.fsync(9, 1, each.how)),
+                                    last(io.unlink("a", 1, each.how)), last(io.cancel(1, 1, each.how))}) {
+            EXPECT_EQ(sqe.flags, each.flags);
+            EXPECT_EQ(sqe.ioprio, refused ? 0xffffU : each.priority);
+            EXPECT_EQ(sqe.op_flags, 0U);
+        }
+    }
+}
+
 TEST(Sqe, EachOperationGoesStraightToAWorkerWhereThatIsAskedFor) {
     BufferArena arena = make_arena({.count = 1});
     UserKernel kernel;

@@ -48,7 +48,7 @@ public:
     std::uint32_t unknown_flags = 0;  // set-up flags that it answers with EINVAL
     std::uint32_t features = abi::feat_single_mmap | abi::feat_nodrop | abi::feat_submit_stable |
                              abi::feat_sqpoll_nonfixed | abi::feat_ext_arg | abi::feat_linked_file;
-    std::uint8_t last_op = 60;
+    std::uint8_t last_op = 61;
     bool array_behind_cqes = true;  // where a ring with an index array has it; else before them
     int ring_index = 7;             // the first to be given out among the registered rings; negative: an answer instead
 
