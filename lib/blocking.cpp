@@ -138,16 +138,17 @@ Result<void> Io::create_dir_all(Path path) const {
     }
 }
 
-Result<bool> Io::try_lock(int fd, Lock kind) const {
+Result<void> Io::try_lock(int fd, Lock kind) const {
     const int status = set_lock(front_->kernel(), fd, kind == Lock::shared ? F_RDLCK : F_WRLCK);
     // Which of the two it is depends on the file system.
-    if (status == -EAGAIN || status == -EACCES) return false;
+    if (status == -EAGAIN || status == -EACCES)
+        return Error(EAGAIN, call("try_lock", fd), "somebody else has a lock on this file");
     if (status < 0)
         return Error(-status, call("try_lock", fd),
                      status == -EBADF ? "it is not open for reading, which a shared lock needs, or "
                                         "for writing, which an exclusive one does"
                                       : "");
-    return true;
+    return {};
 }
 
 Result<void> Io::unlock(int fd) const {

@@ -126,10 +126,14 @@ void Ring::run_task_work_left() noexcept {
     }
 }
 
+int Ring::do_register(std::uint32_t code, void* arg, std::uint32_t count) noexcept {
+    return sys::io_uring_register(kernel_, fd_.get(), code, arg, count);
+}
+
 int Ring::update_file(std::uint32_t table_index, int fd) noexcept {
     const std::int32_t file = fd;
     abi::RsrcUpdate update{table_index, 0, reinterpret_cast<std::uintptr_t>(&file)};
-    return sys::io_uring_register(kernel_, fd_.get(), abi::register_files_update, &update, 1);
+    return do_register(abi::register_files_update, &update, 1);
 }
 
 }  // namespace squall::detail

@@ -4,12 +4,14 @@
 // (sampler.cpp). And its life: what was asked is checked here, and which kind of front it comes to.
 #include "squall/front.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
 #include "front_kinds.hpp"
 #include "message.hpp"
 #include "operations.hpp"
+#include "squall/io.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
@@ -54,6 +56,13 @@ Result<void> check(const IoOptions& options) {
     if (options.sampling.every != 0 && !options.sampling.histograms && !options.sampling.hook)
         return refuse("sampling.every is " + text(options.sampling.every),
                       "it needs histograms or a hook to give the samples to");
+    if (options.sqpoll_with && options.mode != Mode::sqpoll)
+        return refuse("sqpoll_with is set and mode is " + text(static_cast<unsigned>(options.mode)),
+                      "only with Mode::sqpoll is there a thread to share");
+    if (options.sqpoll_with && options.sqpoll_with->features().mode != Mode::sqpoll)
+        return refuse("sqpoll_with is of mode " +
+                          text(static_cast<unsigned>(options.sqpoll_with->features().mode)),
+                      "it must be an Io with Mode::sqpoll, made by this process");
     if (options.mode == Mode::sqpoll &&
         (options.sqpoll_idle.count() < 1 || options.sqpoll_idle.count() > UINT32_MAX))
         return refuse("sqpoll_idle is " + std::to_string(options.sqpoll_idle.count()) + " ms",
@@ -161,12 +170,17 @@ std::optional<Token> Front::withdraw(const Token* only) noexcept {
     if (!sqe) return std::nullopt;
     ++counters().withdrawn;
     const Operation::Data data = operation(abi::op_of(sqe->op_fd)).data;
-    if (data == Operation::Data::ordinary) --counters().unregistered;
+    if (data == Operation::Data::ordinary && !is_refused(*sqe)) --counters().unregistered;
     if (data == Operation::Data::fixed) --counters().fixed;
     cursor_.force_look();
     const auto token = static_cast<Token>(sqe->user_data);
     if (sampler_.taken_back(*sqe, token, counters().submitted)) quick_ = usually_quick();
     return writes_.taken_back(token);
+}
+
+bool Front::may_answer() noexcept {
+    if (in_flight() == 0) drained_ = false;
+    return !drained_ && !calls_->is_chained(*this) && !calls_->on_another_thread(*this);
 }
 
 // For what was done by a system call. The NOP completes as soon as it is submitted (with an SQPOLL
@@ -175,16 +189,22 @@ std::optional<Token> Front::withdraw(const Token* only) noexcept {
 bool Front::answer_last(std::int32_t res) noexcept {
     const auto token = static_cast<Token>((&cursor_.slot() - 1)->user_data);
     sampler_.read_token();
-    while (calls_->poll(*this) == 0) {
+    for (;;) {
+        const int code = calls_->poll(*this);
         for (std::uint32_t i = 0, count = queues_.cq.ready(); i < count; ++i) {
             Completion& done = queues_.cq.ready_at(i);
             if (done.token != token || done.res != 0) continue;
             done.res = res;
             return true;
         }
+        // The kernel did not take it: short of memory, or the ring fails.
+        if (withdraw(&token)) return false;
+        if (code == 0) continue;
+        // It was shown to a poller that sleeps and cannot be woken. Whenever it is, it must not hear
+        // of a success.
+        (&cursor_.slot() - 1)->op_fd = abi::op_fd_word(abi::Op::fsync, 0, UINT32_MAX);
+        return true;
     }
-    (void)withdraw();
-    return false;
 }
 
 bool Front::may_change_slowly(std::uint32_t table_index) noexcept {
@@ -215,6 +235,41 @@ Result<void> Front::set_file(FileSlot slot, int fd) {
     return {};
 }
 
+Result<WorkerLimits> Front::limit_workers(WorkerLimits limits) {
+    const std::string doing = "Io::limit_workers(bounded=" + text(limits.bounded) +
+                              ", unbounded=" + text(limits.unbounded) + ")";
+    std::uint32_t values[] = {limits.bounded, limits.unbounded};
+    const int status = is_forked()
+                           ? -ESTALE
+                           : calls_->do_register(*this, abi::register_iowq_max_workers, values, 2);
+    if (status == -EINVAL) return Error(EOPNOTSUPP, doing, "the kernel has no such limits (5.15)");
+    if (status < 0) return Error(-status, doing);
+    return WorkerLimits{values[0], values[1]};
+}
+
+Result<void> Front::bind_workers(std::span<const unsigned> cpus) {
+    const std::string doing = "Io::bind_workers";
+    constexpr unsigned cpu_max = 1024;
+    std::uint64_t mask[cpu_max / 64] = {};
+    for (const unsigned cpu : cpus) {
+        if (cpu >= cpu_max)
+            return Error(EINVAL, doing + ": CPU " + text(cpu),
+                         "it must be 0 to " + text(cpu_max - 1));
+        mask[cpu / 64] |= std::uint64_t{1} << cpu % 64;
+    }
+    int status = -ESTALE;
+    if (!is_forked())
+        status = cpus.empty()
+                     ? calls_->do_register(*this, abi::unregister_iowq_aff, nullptr, 0)
+                     : calls_->do_register(*this, abi::register_iowq_aff, mask, sizeof(mask));
+    if (status < 0)
+        return Error(-status, doing,
+                     status == -EINVAL ? "none of these CPUs is online, or the kernel has no such "
+                                         "binding (5.14)"
+                                       : "");
+    return {};
+}
+
 // --- Completing ----------------------------------------------------------------------------------
 
 int Front::poll_behind() noexcept { return calls_->poll(*this); }
@@ -225,19 +280,22 @@ int Front::park_behind(std::size_t at_least, const std::chrono::nanoseconds* tim
 // These return an errno and not a Completions, which the inline calls would else have to keep in
 // memory, always; a negative one where nothing is to be handed out either.
 
-// What the ring did not do although it was asked to, of an operation that is waited for.
-Error Front::not_waited(int code, const Token* last) {
-    Error why = ring_error(code);
-    if (last && withdraw(last)) return why;
-    return Error(EINPROGRESS, "waiting for an operation that the kernel has",
-                 "its buffers must stay as they are until the Io is destroyed: " + why.message());
+Error Front::cannot_run() const {
+    if (is_forked()) return ring_error(ESTALE);
+    return calls_->on_another_thread(*this) ? ring_error(EEXIST) : Error();
 }
 
-Result<Completion> Front::wait_for(Token token, bool last) {
-    if (is_forked()) return ring_error(ESTALE);
-    if (calls_->on_another_thread(*this))
-        return last ? not_waited(EEXIST, nullptr) : ring_error(EEXIST);
-    const Token number = last ? static_cast<Token>((&cursor_.slot() - 1)->user_data) : 0;
+Result<Completion> Front::wait_for(Token token) {
+    if (Error error = cannot_run()) return error;
+    return wait_for(token, nullptr);
+}
+
+Result<Completion> Front::wait_for_last(Token token) {
+    const auto as_it_is_known = static_cast<Token>((&cursor_.slot() - 1)->user_data);
+    return wait_for(token, &as_it_is_known);
+}
+
+Result<Completion> Front::wait_for(Token token, const Token* last) {
     for (std::uint32_t looked_at = 0;;) {
         CompletionQueue& cq = queues_.cq;
         sample_completed();
@@ -252,20 +310,24 @@ Result<Completion> Front::wait_for(Token token, bool last) {
             return Error(ENOENT, "Io::wait_for(" + text(token) + ")",
                          "no operation with this token is in flight");
         sample_submitted();
-        if (const int code = calls_->wait_for_more(*this); code != 0)
-            return not_waited(code, last ? &number : nullptr);
+        if (const int code = calls_->wait_for_more(*this); code != 0) {
+            Error why = ring_error(code);
+            if (last && withdraw(last)) return why;
+            return Error(EINPROGRESS, "waiting for an operation that is in flight",
+                         "the ring failed: " + why.message());
+        }
     }
 }
 
-Error Front::make_room() {
-    if (is_forked()) return ring_error(ESTALE);
+Error Front::make_room(bool again) {
     if (in_flight() + queues_.cq.taken() >= queues_.cq.entries())
         return Error(EBUSY, "Io::run",
                      "all " + text(queues_.cq.entries()) +
                          " places of the CQ are promised to operations in flight or hold "
                          "completions that nobody has taken: poll() or park() first");
     sample_submitted();
-    const int code = calls_->poll(*this);
+    // With room in both queues it is polled transfers in flight that are in the way.
+    const int code = again && room() > 0 ? calls_->wait_for_more(*this) : calls_->poll(*this);
     return code == 0 ? Error() : ring_error(code);
 }
 
@@ -281,6 +343,7 @@ int Front::poll_slowly() noexcept {
     sample_submitted();
     const bool nothing_to_do = calls_->queues_tell && !queues_.want_kernel();
     const int code = nothing_to_do ? 0 : report(calls_->poll(*this));
+    if (has_poll_fd_) calls_->settle_poll_fd(*this);
     sample_completed();
     return code;
 }
@@ -291,8 +354,34 @@ int Front::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* tim
     const bool nothing_to_do =
         calls_->queues_tell && !queues_.want_kernel() && queues_.cq.ready() >= at_least;
     const int code = nothing_to_do ? 0 : report(calls_->park(*this, at_least, timeout));
+    if (has_poll_fd_) calls_->settle_poll_fd(*this);
     sample_completed();
     return code;
+}
+
+Completions Front::park(const Batch& batch) noexcept {
+    using std::chrono::nanoseconds;
+    const nanoseconds started = sys::now(kernel_);
+    const nanoseconds* const timeout = batch.timeout ? &*batch.timeout : nullptr;
+    const bool gathers = batch.at_least > 1 && batch.gather.count() > 0;
+    const nanoseconds first = timeout ? std::min(*timeout, batch.gather) : batch.gather;
+    if (gathers && in_flight() > 0) {
+        Completions gathered = park(batch.at_least, &first);
+        if (!gathered.empty() || gathered.failed()) return gathered;
+    }
+    const std::size_t at_least = std::min<std::size_t>(batch.at_least, 1);
+    if (!timeout) return park(at_least, nullptr);
+    const nanoseconds left = *timeout - (sys::now(kernel_) - started);
+    return park(at_least, &left);
+}
+
+int Front::poll_fd() noexcept {
+    if (is_forked()) return -ESTALE;
+    const int fd = calls_->poll_fd(*this);
+    if (fd < 0) return fd;
+    has_poll_fd_ = true;
+    quick_ = false;
+    return fd;
 }
 
 // A failure that is about to be handed out.

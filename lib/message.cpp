@@ -418,11 +418,12 @@ const char* advice_for_result(int code) noexcept {
             return "the memory is not mapped (a buffer was freed early?), or the submitting thread "
                    "has exited";
         case ECANCELED:
-            return "it was cancelled before it was done: the kernel could make no thread to run "
-                   "it, since RLIMIT_NPROC "
-                   "or the pids.max of the cgroup is reached or signals came too fast, or the "
-                   "submitting thread has "
-                   "exited";
+            return "it was cancelled before it was done: by a cancel or a deadline, since what it "
+                   "is "
+                   "linked to failed, since the kernel could make no thread to run it "
+                   "(RLIMIT_NPROC "
+                   "or the pids.max of the cgroup is reached, or signals came too fast), or since "
+                   "the submitting thread has exited";
         case EMFILE:
             return "the process has no file descriptor free: raise RLIMIT_NOFILE (`ulimit -n`) or "
                    "close some";
@@ -439,8 +440,20 @@ const char* advice_for_result(int code) noexcept {
                    "system takes (255, "
                    "usually)";
         case EAGAIN:
+            return "it would have to wait, and was asked not to (nowait, O_NONBLOCK), or the "
+                   "kernel "
+                   "is short of memory or of requests to the device: try again later";
         case ENOMEM:
             return "the kernel is short of memory or of requests to the device: try again later";
+        case ETIME:
+            return "the time has passed: what a timer, or a deadline that was met, completes with";
+        case EALREADY:
+            return "it is past being cancelled, and ends by itself";
+        case EXDEV:
+            return "it would lead from one file system to another, or out of the directory that it "
+                   "must stay below";
+        case ELOOP:
+            return "too many symbolic links, or one where none may be followed";
         default:
             return "";
     }

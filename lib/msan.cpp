@@ -43,7 +43,8 @@ void KernelWrites::queued(abi::SqeWords& words) noexcept {
     free_ = record.next_free;
     const auto sqe = std::bit_cast<abi::Sqe>(words);
     const Operation& row = operation(abi::Op{sqe.opcode});
-    record = {.token = sqe.user_data, .at = sqe.addr, .in_flight = true};
+    const std::uint32_t generation = record.generation;
+    record = {.token = sqe.user_data, .at = sqe.addr, .in_flight = true, .generation = generation};
     if (row.writes_memory) record.bytes = sqe.len;
     const auto op = abi::Op{sqe.opcode};
     record.in_pieces = op == abi::Op::readv || op == abi::Op::readv_fixed;
@@ -54,7 +55,7 @@ void KernelWrites::queued(abi::SqeWords& words) noexcept {
         record.bytes = statx_bytes;
         record.whole = true;
     }
-    words.user_data = abi::Word{number};
+    words.user_data = abi::Word{name_of(number)};
 }
 
 void KernelWrites::completed(const CompletionQueue& queue, std::uint32_t count) noexcept {
@@ -82,14 +83,15 @@ void KernelWrites::wrote_pieces(const Record& record, std::uint32_t moved) noexc
     }
 }
 
-// What the kernel knows an operation with this token by, other than `itself`; nothing's number
-// where there is none.
+// What the kernel knows an operation with this token by, other than `itself`; no operation's where
+// there is none.
 std::uint64_t KernelWrites::of_token(std::uint64_t token, std::uint32_t itself) const noexcept {
     std::uint32_t number = 0;
     while (number < count_ &&
            (!records_[number].in_flight || records_[number].token != token || number == itself))
         ++number;
-    return number;
+    constexpr std::uint64_t nothing = UINT64_MAX;
+    return number < count_ ? name_of(number) : nothing;
 }
 
 }  // namespace squall::detail

@@ -24,17 +24,21 @@ constexpr std::uint16_t refused_if_long(std::uint64_t length) noexcept {
 }
 
 // Whether all pieces lie in one region of registered memory. One without bytes lies in none: the
-// kernel takes it from no fixed buffer.
+// kernel takes it from no fixed buffer, nor more in all than one transfer can move.
+constexpr std::uint64_t transfer_max = 0x7ffff000;
 bool are_registered(const detail::RegisteredMemory& memory,
                     std::span<const struct ::iovec> pieces) noexcept {
     const auto start = [](const struct ::iovec& piece) {
         return reinterpret_cast<std::uintptr_t>(piece.iov_base);
     };
-    return !pieces.empty() &&
-           std::all_of(pieces.begin(), pieces.end(), [&](const struct ::iovec& piece) {
-               return memory.holds(start(piece), piece.iov_len) &&
-                      memory.region_of(start(piece)) == memory.region_of(start(pieces.front()));
-           });
+    std::uint64_t total = 0;
+    for (const struct ::iovec& piece : pieces) {
+        total += piece.iov_len;
+        if (total > transfer_max || !memory.holds(start(piece), piece.iov_len) ||
+            memory.region_of(start(piece)) != memory.region_of(start(pieces.front())))
+            return false;
+    }
+    return total > 0;
 }
 
 }  // namespace
@@ -83,33 +87,43 @@ bool Io::finish_timeout(std::chrono::nanoseconds after) noexcept {
 
 bool Io::finish_cancel(std::uint32_t flags) noexcept {
     // These flags cannot be asked for by name, but the operation came in the same release.
-    if (!has(abi::Op::socket)) return finish_refused();
+    if (!has(abi::Op::fsetxattr)) return finish_refused();
     return finish({.op_flags = flags});
 }
 
-bool Io::finish_truncate(std::uint64_t size) noexcept {
+bool Io::finish_truncate(std::uint64_t size, How how) noexcept {
     if (has(abi::Op::ftruncate)) return finish({.off = size});
     detail::Front& front = *front_;
-    const abi::Word op_fd = front.slot().op_fd;
+    abi::Word& op_fd = front.slot().op_fd;
+    if (how.priority != 0 || how.is_for_transfers()) {
+        // It has a priority, which the kernel refuses of an fsync as it would of this.
+        op_fd = abi::with_op(op_fd, abi::Op::fsync);
+        return finish({});
+    }
+    // What has an order among others cannot be done now, nor can a slot be named; and what failed
+    // could not be said in time where a drain holds completions back.
     constexpr unsigned in_order = abi::sqe_io_drain | abi::sqe_io_link | abi::sqe_io_hardlink;
-    if ((abi::flags_of(op_fd) & (abi::sqe_fixed_file | in_order)) != 0 || front.is_chained())
+    if ((abi::flags_of(op_fd) & (abi::sqe_fixed_file | in_order)) != 0 || !front.may_answer())
         return finish_refused();
     const int status = sys::ftruncate(front.kernel(), static_cast<int>(abi::fd_of(op_fd)), size);
-    front.slot().op_fd = abi::op_fd_word(abi::Op::nop, 0, UINT32_MAX);
+    op_fd = abi::op_fd_word(abi::Op::nop, 0, UINT32_MAX);
     finish({});
     return status == 0 || front.answer_last(status);
 }
 
 bool Io::finish_refused() noexcept {
-    // A mode that no kernel has, of a pipe: squall's own, at index 0 of each ring's table. Its place
-    // in a chain stays as it is.
-    constexpr std::uint32_t no_mode = 1U << 30;
+    // A write to squall's own pipe, at index 0 of each ring's table, with a flag that no kernel has:
+    // EOPNOTSUPP, in place, and the end of its chain.
     abi::Word& op_fd = front_->slot().op_fd;
-    op_fd = abi::op_fd_word(abi::Op::fallocate, abi::flags_of(op_fd) | abi::sqe_fixed_file, 0);
-    return finish({.addr = 1, .len = no_mode});
+    op_fd = abi::op_fd_word(abi::Op::write, abi::flags_of(op_fd) | abi::sqe_fixed_file, 0);
+    return finish({.op_flags = detail::rwf_refused});
 }
 
 Error Io::lacking(abi::Op op) const {
+    // What came with 5.19 are flags of it.
+    if (op == abi::Op::async_cancel && !has(abi::Op::fsetxattr))
+        return detail::explain_lacking("io.cancel_file and io.cancel_all",
+                                       "ASYNC_CANCEL with IORING_ASYNC_CANCEL_FD and _ANY (5.19)");
     if (has(op)) return {};
     const auto* const row = std::find_if(detail::operations.begin(), detail::operations.end(),
                                          [op](const auto& known) { return known.op == op; });

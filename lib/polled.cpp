@@ -21,6 +21,7 @@
 #include "front_kinds.hpp"
 #include "message.hpp"
 #include "operations.hpp"
+#include "readiness.hpp"
 
 namespace squall::detail {
 
@@ -49,8 +50,8 @@ public:
     Result<void> set_up(const IoOptions& options);
 
 private:
-    // An operation in flight; its number is its user_data in both rings, and for a polled one its
-    // SQE's index too.
+    // An operation in flight; its number, with the record's generation above it, is its user_data in
+    // both rings, and alone for a polled one its SQE's index too.
     struct Record {
         enum class Role : std::uint8_t {
             none,  // not in flight
@@ -58,12 +59,14 @@ private:
             transfer,   // in the polled ring, of the file at `table_index`
             refused,    // by the polled ring, and so the companion's
             open_slot,  // to be put into both tables at `table_index` when it is open
-            too_late,   // a cancel of what the polled ring has: it cannot
         };
         Token token;
         std::uint32_t table_index;
         Role role;
         bool drains;
+        // How many operations had it before: part of the name, so that a cancel which the kernel
+        // comes to late does not hit the one that has the record by then.
+        std::uint32_t generation;
     };
     // What is known of a file in a slot.
     struct Slot {
@@ -90,7 +93,7 @@ private:
     std::uint32_t room() noexcept;
     void record_pending() noexcept;
     void record_open(Record& record, abi::SqeWords& words) noexcept;
-    void record_cancel(Record& record, abi::SqeWords& words) noexcept;
+    void record_cancel(std::uint32_t itself, abi::SqeWords& words) const noexcept;
     const abi::SqeWords* take_back(const Token* only) noexcept;
     int poll() noexcept;
     int wait_for_more() noexcept;
@@ -102,10 +105,16 @@ private:
     int submit_and_reap() noexcept;
     int wait(std::uint32_t wanted, const std::chrono::nanoseconds* left) noexcept;
     void reap() noexcept;
+    [[nodiscard]] Token name_of(std::uint32_t number) const noexcept {
+        return Token{records_[number].generation} << 32 | number;
+    }
     [[nodiscard]] std::uint32_t number_of(const Completion& done, bool polled) const noexcept;
     void reap_polled() noexcept;
     void reap_companion() noexcept;
     void send_again() noexcept;
+    static void refuse(Slot& slot, abi::Op op) noexcept {
+        (operation(op).kind == OpKind::read ? slot.refuses_read : slot.refuses_write) = true;
+    }
     void deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags) noexcept;
     void retire(std::uint32_t number) noexcept;
     std::int32_t put_into_slot(std::uint32_t table_index, int fd) noexcept;
@@ -137,7 +146,9 @@ private:
     std::uint32_t tail_ = 0;
     Pending pending_ = Pending::none;
     std::uint32_t pending_number_ = 0;  // the record that its operation gets
-    std::uint32_t drains_ = 0;          // in flight
+    std::uint32_t drains_ = 0;          // in flight, and so:
+    std::uint32_t opens_ = 0;           // into slots
+    Readiness readiness_;
 };
 
 // --- Making it -----------------------------------------------------------------------------------
@@ -193,6 +204,7 @@ Result<void> Polled::set_up(const IoOptions& options) {
     paths_ = companion_.ring.paths();
     features_ = companion_.features;
     features_.polled_setup_flags = polled_.features.setup_flags;
+    features_.keeps_chains = options.mode != Mode::sqpoll;
     features_.polling = (features_.polled_setup_flags & abi::setup_hybrid_iopoll) != 0
                             ? Polling::hybrid
                             : Polling::busy;
@@ -241,8 +253,9 @@ bool Polled::find_room(abi::Word op_fd) noexcept {
     record_pending();
     if (is_full()) return false;
     const bool drains = (abi::flags_of(op_fd) & abi::sqe_io_drain) != 0;
-    // The companion knows nothing of what it is to wait for in the other ring.
-    if (drains && polled_.queues.in_flight() + refused_count_ > 0) return false;
+    // The companion knows nothing of what it is to wait for in the other ring, nor that a file which
+    // it has opened for a slot is not in there yet.
+    if (drains && polled_.queues.in_flight() + refused_count_ + opens_ > 0) return false;
     const bool polled = is_polled(op_fd);
     const std::span<abi::SqeWords> free =
         polled ? std::span(&polled_.queues.sq.at(free_[free_count_ - 1]), 1)
@@ -272,8 +285,10 @@ void Polled::record_pending() noexcept {
                                ? polled_.queues.sq.at(number)
                                : companion.sq.queued(companion.counters.submitted);
     Record& record = records_[number];
-    record = {static_cast<Token>(words.user_data), 0, Record::Role::ordinary, false};
-    words.user_data = abi::Word{number};
+    record.token = static_cast<Token>(words.user_data);
+    record.role = Record::Role::ordinary;
+    record.drains = false;
+    words.user_data = abi::Word{name_of(number)};
     if (pending == Pending::in_polled) {
         record.role = Record::Role::transfer;
         record.table_index = std::bit_cast<OpFd>(words.op_fd).fd;
@@ -287,7 +302,7 @@ void Polled::record_pending() noexcept {
     if (record.drains) ++drains_;
     const abi::Op op = abi::op_of(words.op_fd);
     if (op == abi::Op::openat || op == abi::Op::openat2) record_open(record, words);
-    if (op == abi::Op::async_cancel) record_cancel(record, words);
+    if (op == abi::Op::async_cancel) record_cancel(number, words);
     ++companion.counters.submitted;
 }
 
@@ -298,6 +313,7 @@ void Polled::record_open(Record& record, abi::SqeWords& words) noexcept {
     // What is linked to it would begin before it is in its slot: that is refused.
     const std::uint16_t buf_index = (sqe.flags & links) != 0 ? 1 : sqe.buf_index;
     record.role = Record::Role::open_slot;
+    ++opens_;
     record.table_index = sqe.file_index - 1;
     if (abi::op_of(words.op_fd) == abi::Op::openat2)
         reinterpret_cast<abi::OpenHow*>(sqe.off)->flags |= O_CLOEXEC;
@@ -306,30 +322,31 @@ void Polled::record_open(Record& record, abi::SqeWords& words) noexcept {
     words.buffer = abi::buffer_word(buf_index, 0);
 }
 
-// What the kernel knows by its number is cancelled by that.
-void Polled::record_cancel(Record& record, abi::SqeWords& words) noexcept {
+// What the kernel knows by another name is cancelled by that; what the polled ring has cannot be,
+// and is as unknown to it as a transfer at any device.
+void Polled::record_cancel(std::uint32_t itself, abi::SqeWords& words) const noexcept {
     const auto sqe = std::bit_cast<abi::Sqe>(words);
     if (sqe.op_flags != 0) return;  // by no token
+    const auto is_it = [&](std::uint32_t number) {
+        const Record& record = records_[number];
+        return record.role != Record::Role::none && record.token == sqe.addr && number != itself;
+    };
     std::uint32_t number = 0;
-    while (number < total_ && (records_[number].role == Record::Role::none ||
-                               records_[number].token != sqe.addr || &records_[number] == &record))
-        ++number;
-    if (number < total_ && (records_[number].role == Record::Role::transfer ||
-                            records_[number].role == Record::Role::refused))
-        record.role = Record::Role::too_late;
-    words.addr = abi::Word{number};
+    while (number < total_ && !is_it(number)) ++number;
+    constexpr Token nothing = UINT64_MAX;
+    words.addr = abi::Word{number < total_ ? name_of(number) : nothing};
 }
 
 const abi::SqeWords* Polled::take_back(const Token* only) noexcept {
     record_pending();
-    const auto is_wanted = [this, only](Token number) {
+    const auto is_wanted = [this, only](std::uint32_t number) {
         return !only || (number < total_ && records_[number].token == *only);
     };
     const auto last = static_cast<std::uint32_t>(polled_.queues.counters.submitted - 1);
     const std::uint32_t last_polled = polled_.ring.sq_array()[last & (total_ - 1)];
     std::uint32_t number = 0;
     abi::SqeWords* sqe = nullptr;
-    if (is_wanted(companion_.queues.last_token()))
+    if (is_wanted(static_cast<std::uint32_t>(companion_.queues.last_token())))
         sqe = companion_.queues.take_back(companion_.ring.has_poller());
     if (sqe) {
         number = static_cast<std::uint32_t>(sqe->user_data);
@@ -369,18 +386,24 @@ void Polled::deliver(std::uint32_t number, std::int32_t res, std::uint32_t flags
 }
 
 void Polled::retire(std::uint32_t number) noexcept {
-    if (records_[number].drains) --drains_;
-    records_[number].role = Record::Role::none;
+    Record& record = records_[number];
+    if (record.drains) --drains_;
+    if (record.role == Record::Role::open_slot) --opens_;
+    record.role = Record::Role::none;
+    ++record.generation;
     free_[free_count_++] = number;
 }
 
 // Which record a completion is about: an index for which only the kernel vouches.
 std::uint32_t Polled::number_of(const Completion& done, bool polled) const noexcept {
-    const Record::Role role = done.token < total_ ? records_[done.token].role : Record::Role::none;
+    const auto number = static_cast<std::uint32_t>(done.token);
+    const Record::Role role = number < total_ && name_of(number) == done.token
+                                  ? records_[number].role
+                                  : Record::Role::none;
     SQUALL_ASSERT(role != Record::Role::none && (role == Record::Role::transfer) == polled,
                   "the kernel completed operation %llu, which is not in flight in the %s ring",
                   static_cast<unsigned long long>(done.token), polled ? "polled" : "other");
-    return static_cast<std::uint32_t>(done.token);
+    return number;
 }
 
 void Polled::reap() noexcept {
@@ -402,9 +425,7 @@ void Polled::reap_polled() noexcept {
         if (done.res == -EOPNOTSUPP) [[unlikely]] {
             const auto sqe = std::bit_cast<abi::Sqe>(polled_.queues.sq.at(number));
             // Of one with RWF flags it may be those that are refused: the next one will tell.
-            if (sqe.op_flags == 0)
-                (operation(abi::Op{sqe.opcode}).kind == OpKind::read ? slot.refuses_read
-                                                                     : slot.refuses_write) = true;
+            if (sqe.op_flags == 0) refuse(slot, abi::Op{sqe.opcode});
             record.role = Record::Role::refused;
             refused_[refused_count_++] = number;
             return;
@@ -422,7 +443,8 @@ void Polled::send_again() noexcept {
     for (; sent < refused_count_; ++sent) {
         companion_.ring.note_if_quiet();
         const std::span<abi::SqeWords> free = companion_.queues.free_sqes();
-        if (free.empty()) break;
+        // Not into the middle of a chain.
+        if (free.empty() || companion_.queues.is_chained()) break;
         free.front() = polled_.queues.sq.at(refused_[sent]);
         ++companion_.queues.counters.submitted;
         ++counters().poll_refused;
@@ -436,10 +458,14 @@ void Polled::reap_companion() noexcept {
         const std::uint32_t number = number_of(done, false);
         const Record& record = records_[number];
         std::int32_t res = done.res;
-        if (record.role == Record::Role::refused) --slots_[record.table_index - 1].transfers;
+        if (record.role == Record::Role::refused) {
+            Slot& slot = slots_[record.table_index - 1];
+            --slot.transfers;
+            // So it was not its RWF flags that the polled ring refused.
+            if (res >= 0) refuse(slot, abi::op_of(polled_.queues.sq.at(number).op_fd));
+        }
         if (record.role == Record::Role::open_slot && res >= 0)
             res = put_into_slot(record.table_index, res);
-        if (record.role == Record::Role::too_late && res == -ENOENT) res = -EALREADY;
         deliver(number, res, done.flags);
     });
 }
@@ -597,6 +623,29 @@ constexpr FrontCalls Polled::calls = {
         },
     .set_file = [](Front& front, std::uint32_t table_index,
                    int fd) noexcept { return of(front).set_file(table_index, fd); },
+    .poll_fd =
+        [](Front& front) noexcept {
+            Polled& self = of(front);
+            return self.readiness_.open(self.kernel(), self.companion_.ring);
+        },
+    .settle_poll_fd =
+        [](Front& front) noexcept {
+            Polled& self = of(front);
+            // While anything is in flight in the polled ring, somebody must look.
+            self.readiness_.settle(self.kernel(), [&self] {
+                return self.polled_.queues.in_flight() > 0 || self.refused_count_ > 0 ||
+                       self.companion_.queues.hints() != 0 || self.companion_.queues.cq.ready() > 0;
+            });
+        },
+    .do_register =
+        [](Front& front, std::uint32_t code, void* arg, std::uint32_t count) noexcept {
+            const int status = of(front).may_enter();
+            return status != 0 ? -status : of(front).companion_.ring.do_register(code, arg, count);
+        },
+    .ring_fd =
+        [](const Front& front) noexcept {
+            return static_cast<const Polled&>(front).companion_.ring.fd();
+        },
     .on_another_thread =
         [](const Front& front) noexcept {
             return static_cast<const Polled&>(front).companion_.ring.is_on_another_thread();

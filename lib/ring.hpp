@@ -66,6 +66,10 @@ public:
     // Puts `fd` into the file table, or empties that index (-1). 0 or more, or -errno.
     int update_file(std::uint32_t table_index, int fd) noexcept;
 
+    // io_uring_register. 0 or more, or -errno.
+    int do_register(std::uint32_t code, void* arg, std::uint32_t count) noexcept;
+    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
     // What was registered, where paths are kept for SQEs, and the SQ's index array; null: it has
     // none.
     [[nodiscard]] RegisteredMemory memory() const noexcept { return memory_; }

@@ -9,6 +9,7 @@
 #include "message.hpp"
 #include "patience.hpp"
 #include "ring.hpp"
+#include "squall/io.hpp"
 #include "sys.hpp"
 
 namespace squall::detail {
@@ -72,6 +73,11 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
         if (options.polling == Polling::hybrid) flags |= abi::setup_hybrid_iopoll;
         if (options.mode == Mode::sqpoll) flags |= abi::setup_attach_wq;
     }
+    int shared = companion ? companion->fd_.get() : -1;
+    if (options.sqpoll_with && !companion) {
+        shared = options.sqpoll_with->front_->ring_fd();
+        flags |= abi::setup_attach_wq;
+    }
     features_.setup_flags_asked = flags;
     const RingMemory memory = ring_memory(options);
     const auto attempt_once = [&] {
@@ -81,7 +87,7 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
             options.completion_entries != 0 ? options.completion_entries : 2 * options.entries;
         params.sq_thread_idle = static_cast<std::uint32_t>(options.sqpoll_idle.count());
         params.sq_thread_cpu = options.sqpoll_cpu.value_or(0);
-        params.wq_fd = companion ? static_cast<std::uint32_t>(companion->fd_.get()) : 0;
+        params.wq_fd = shared < 0 ? 0 : static_cast<std::uint32_t>(shared);
         return sys::io_uring_setup(kernel_, options.entries, &params);
     };
     const auto attempt = [&] { return patiently(memory.sq_bytes + memory.cq_bytes, attempt_once); };
@@ -107,6 +113,7 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
     features_.taskrun_flag = (flags & abi::setup_taskrun_flag) != 0;
     features_.no_sqarray = (flags & abi::setup_no_sqarray) != 0;
     features_.io_wait = options.io_wait || (params.features & abi::feat_no_iowait) == 0;
+    features_.keeps_chains = shared < 0;
     sqpoll_ = options.mode == Mode::sqpoll;
 
     for (const Feature& feature : required_features)

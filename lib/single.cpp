@@ -7,6 +7,7 @@
 #include "clock.hpp"
 #include "enter.hpp"
 #include "front_kinds.hpp"
+#include "readiness.hpp"
 
 namespace squall::detail {
 
@@ -42,6 +43,7 @@ private:
     int wait_for_more() noexcept;
 
     Ring ring_;
+    Readiness readiness_;
 };
 
 // What a poll() reports of an enter that failed.
@@ -154,6 +156,27 @@ constexpr FrontCalls Single::calls = {
         [](Front& front, std::uint32_t table_index, int fd) noexcept {
             return std::min(of(front).ring_.update_file(table_index, fd), 0);
         },
+    .poll_fd =
+        [](Front& front) noexcept {
+            Single& self = of(front);
+            return self.features_.deferred_taskrun ? self.readiness_.open(self.kernel(), self.ring_)
+                                                   : self.ring_.fd();
+        },
+    .settle_poll_fd =
+        [](Front& front) noexcept {
+            Single& self = of(front);
+            if (self.readiness_)
+                self.readiness_.settle(front.kernel(),
+                                       [&self] { return self.queues_.hints() != 0; });
+        },
+    .do_register =
+        [](Front& front, std::uint32_t code, void* arg, std::uint32_t count) noexcept {
+            Ring& ring = of(front).ring_;
+            const int status = ring.may_enter();
+            return status != 0 ? -status : ring.do_register(code, arg, count);
+        },
+    .ring_fd =
+        [](const Front& front) noexcept { return static_cast<const Single&>(front).ring_.fd(); },
     .on_another_thread =
         [](const Front& front) noexcept {
             return static_cast<const Single&>(front).ring_.is_on_another_thread();

@@ -168,6 +168,9 @@ inline long read(Kernel* kernel, int fd, void* into, std::size_t bytes) noexcept
     return detail::filled(
         into, detail::invoke(kernel, SYS_read, detail::word(fd), detail::word(into), bytes));
 }
+inline long write(Kernel* kernel, int fd, const void* from, std::size_t bytes) noexcept {
+    return detail::invoke(kernel, SYS_write, detail::word(fd), detail::word(from), bytes);
+}
 inline long writev(int fd, const abi::Iovec* parts, int count) noexcept {
     return detail::invoke(host, SYS_writev, detail::word(fd), detail::word(parts),
                           detail::word(count));
@@ -218,6 +221,9 @@ inline int pipe2(Kernel* kernel, int (&fds)[2], int flags) noexcept {
     return detail::filled_if_done(
         fds, sizeof(fds),
         detail::invoke(kernel, SYS_pipe2, detail::word(fds), detail::word(flags)));
+}
+inline int eventfd2(Kernel* kernel, unsigned count, int flags) noexcept {
+    return static_cast<int>(detail::invoke(kernel, SYS_eventfd2, count, detail::word(flags)));
 }
 inline int ppoll(Kernel* kernel, void* pollfds, unsigned count,
                  const abi::Timespec* timeout) noexcept {

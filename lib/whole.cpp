@@ -88,10 +88,11 @@ void WholeTransfer::take_transfer(std::int32_t res) noexcept {
     const std::uint64_t reached = from_ + static_cast<std::uint32_t>(res);
     // Behind the end of a file there is nothing, and an O_DIRECT read that begins before it has the
     // same tail again.
+    const bool is_end = kind_ == Kind::read && (res == 0 || reached == moved_);
     if (reached > moved_) {
         moved_ = reached;
         if (moved_ == size_) finish(0);
-    } else if (kind_ == Kind::read) {
+    } else if (is_end) {
         finish(ENODATA);
     } else if (!retry()) {
         finish(EIO);

@@ -70,32 +70,40 @@ private:
     std::uint64_t bits_;
 };
 
-// A string with a terminating zero, as std::string and std::filesystem::path are.
+// A string with a terminating zero, as std::string and std::filesystem::path are, or a type of an
+// engine's own that converts to one.
 template <class T>
-concept StringLike = requires(const T& string) {
+concept StringLike = std::convertible_to<const T&, const char*> || requires(const T& string) {
     { string.c_str() } -> std::convertible_to<const char*>;
 };
 
 // A path, as an operation is given it: io.open("a", ...) below the working directory, and
 // io.open({directory, "a"}, ...) below a directory that is open as `directory` (O_PATH is enough).
-// An absolute path is that, whatever stands before it. Both may go as soon as the call returns: but
-// the descriptor `directory` must be open until the operation has begun (the poll() or park() that
-// submits it, or the completion where it is linked, drained or async).
+// An absolute path is that, whatever stands before it. The string may go as soon as the call
+// returns (I6), but `directory` must be open until the completion: a worker looks it up when it gets
+// there, and by then its number may be another directory's.
 class Path {
 public:
     constexpr Path(const char* path) noexcept : below_(path) {}
     constexpr Path(int directory, const char* below) noexcept
         : below_(below), directory_(directory) {}
     template <StringLike String>
-    constexpr Path(const String& path) noexcept : below_(path.c_str()) {}
+    constexpr Path(const String& path) noexcept : below_(text_of(path)) {}
     template <StringLike String>
     constexpr Path(int directory, const String& below) noexcept
-        : below_(below.c_str()), directory_(directory) {}
+        : below_(text_of(below)), directory_(directory) {}
 
     [[nodiscard]] constexpr int directory() const noexcept { return directory_; }
     [[nodiscard]] constexpr const char* below() const noexcept { return below_; }
 
 private:
+    template <class String>
+    static constexpr const char* text_of(const String& string) noexcept {
+        if constexpr (std::convertible_to<const String&, const char*>)
+            return string;
+        else
+            return string.c_str();
+    }
     const char* below_;
     int directory_ = abi::at_fdcwd;
 };
@@ -152,25 +160,33 @@ enum class Rename : std::uint8_t {
 // usual way, and costs nothing. All of it is the kernel's to refuse, by the completion's `res`.
 //
 // Links. An operation with `link` is followed by the one that is queued next, and so on to the
-// first without: a chain, whose parts run one after the other. It must be submitted whole: a poll()
-// or park() between two parts cuts it there (and so does a part that finds no room, when the next
-// poll() comes: ask Io::has_room() before the first).
-// Never link an fsync to its write. A write that comes out short ends the chain, its fsync is
-// cancelled, and what was to be durable needs a second write and a second fsync all the same; and
-// an engine that looks at the fsync's `res` alone has lost data. Queue the fsync when the last
-// write has completed: WriteDurable in whole.hpp does.
-// What is linked or drained looks its file up when its turn comes, not when it is submitted: a
-// close() that is submitted meanwhile takes the file away from it (-EBADF, or another file that has
-// got the number), as it does from no other operation.
+// first without: a chain, whose parts run one after the other. What to know of it:
+//   Whole     It must be submitted whole. Whatever submits between two parts cuts it there: poll(),
+//             park(), wait_for(), run(); so does a part that finds no room, when the next poll()
+//             comes (ask Io::has_room() before the first), and a kernel short of memory. Where
+//             Features::keeps_chains is false, the kernel cuts it where it likes.
+//   Failures  Not every failure ends a chain. These do: a transfer that fails or comes out short, an
+//             open, close, cancel, timer or fadvise that fails, a file that is not open, arguments
+//             that are refused. But since Linux 6.0 fsync, fdatasync, sync_range, fallocate,
+//             truncate, statx, madvise and all operations on names may fail, and what is linked to
+//             them is done all the same: never link a rename to the fsync of the new file.
+//   Writes    Never link an fsync to its write. A write that comes out short ends the chain, its
+//             fsync is cancelled, and what was to be durable needs a second write and a second
+//             fsync; and an engine that looks at the fsync's `res` alone has lost data. Queue the
+//             fsync when the last write has completed: WholeTransfer in whole.hpp does.
+//   Files     What is linked or drained looks its file up when its turn comes: see Io::close().
+//   Refused   A part whose arguments are refused (-EINVAL) ends the whole chain, hard links too,
+//             and none of it is done.
 struct How {
-    // The next operation begins when this one has succeeded (IOSQE_IO_LINK, 5.3); if it fails, or
-    // transfers less than was asked, what follows in the chain completes with -ECANCELED.
+    // The next operation begins when this one is over (IOSQE_IO_LINK, 5.3), and completes with
+    // -ECANCELED, and all that follow it, where this one's failure ends a chain.
     bool link : 1 = false;
-    // The same, but however this one ends (IOSQE_IO_HARDLINK, 5.5).
+    // The same, but the next one begins however this one ends (IOSQE_IO_HARDLINK, 5.5).
     bool hard_link : 1 = false;
     // Begins when all that was queued before has completed, and what is queued after it begins when
-    // it has (IOSQE_IO_DRAIN, 5.2): a barrier, and as slow as one. With polling, false (no room)
-    // while polled transfers are in flight.
+    // it has (IOSQE_IO_DRAIN, 5.2): a barrier, and as slow as one; what is behind it cannot be
+    // cancelled. With polling, false (no room) while polled transfers or opens into slots are in
+    // flight.
     bool drain : 1 = false;
     // Straight to a worker thread of the kernel's (IOSQE_ASYNC, 5.6). Without it the kernel first
     // tries in the poll() or park() that submits (or in the SQPOLL thread), which then takes as

@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "squall/abi.hpp"
 #include "squall/completions.hpp"
@@ -77,6 +78,15 @@ struct FrontCalls {
     // Puts `fd` into a slot that is in the table, or empties it (-1). 0, -errno, or slot_is_busy.
     int (*set_file)(Front&, std::uint32_t table_index, int fd) noexcept;
     static constexpr int slot_is_busy = 1;  // polled transfers are in flight on it
+    // Io::poll_fd, and what is to be done about it by each poll and park, before completions are
+    // handed out, once it was asked for.
+    int (*poll_fd)(Front&) noexcept;
+    void (*settle_poll_fd)(Front&) noexcept;
+    // io_uring_register, on the ring that workers and an SQPOLL thread are asked of. 0 or more, or
+    // -errno.
+    int (*do_register)(Front&, std::uint32_t code, void* arg, std::uint32_t count) noexcept;
+    // That ring's descriptor.
+    int (*ring_fd)(const Front&) noexcept;
     // Whether this is not the thread that owns what is behind the front.
     bool (*on_another_thread)(const Front&) noexcept;
     // Lets go of what is behind the front (I3), and ends it. Its page is the front's to unmap.
@@ -128,19 +138,35 @@ public:
 
     // Io::has_room.
     [[nodiscard]] std::uint32_t room() noexcept;
-    // Whether the operation in the slot is linked to the one before it.
-    [[nodiscard]] bool is_chained() const noexcept { return calls_->is_chained(*this); }
+    // An operation with How::drain is about to be queued.
+    void note_drain() noexcept { drained_ = true; }
+    // Whether answer_last() can do its work after the operation in the slot: that is the owner's, is
+    // linked to nothing before it, and no drain is in flight.
+    [[nodiscard]] bool may_answer() noexcept;
     // Io::withdraw; `only`: nothing but an operation that is known by this.
     std::optional<Token> withdraw(const Token* only = nullptr) noexcept;
-    // Io::wait_for. `last`: the operation is the one that was queued last, and is taken back where
-    // the ring fails.
-    Result<Completion> wait_for(Token token, bool last);
-    // Submits what is queued, so that there is room for more. An error: there will be none.
-    Error make_room();
+    // Io::wait_for.
+    Result<Completion> wait_for(Token token);
+    // The same of the operation that was queued last, which is taken back where the ring fails.
+    Result<Completion> wait_for_last(Token token);
+    // Whether this thread can make Io::run's operation come true: no error.
+    [[nodiscard]] Error cannot_run() const;
+    // Submits what is queued, so that there is room for more, or, `again`, waits for something to
+    // complete where that was not what it takes. An error: there will be none.
+    Error make_room(bool again);
+    // Io::limit_workers and Io::bind_workers.
+    Result<WorkerLimits> limit_workers(WorkerLimits limits);
+    Result<void> bind_workers(std::span<const unsigned> cpus);
+    // Io::poll_fd.
+    int poll_fd() noexcept;
+    // For IoOptions::sqpoll_with; -1 in a forked child.
+    [[nodiscard]] int ring_fd() const noexcept { return calls_ ? calls_->ring_fd(*this) : -1; }
     // Has the NOP that was queued last complete with `res`, or takes it back: false.
     bool answer_last(std::int32_t res) noexcept;
     // Io::set_file.
     Result<void> set_file(FileSlot slot, int fd);
+    // Io::park with a Batch.
+    [[nodiscard]] Completions park(const Batch& batch) noexcept;
     // Whether the slot may be opened into or closed now: false is as false of has_room().
     [[nodiscard]] bool may_change(std::uint32_t table_index) noexcept {
         return quick_ || may_change_slowly(table_index);
@@ -210,14 +236,14 @@ private:
 
     void finish(const IoOptions& options) noexcept;
     [[nodiscard]] bool usually_quick() const noexcept {
-        return calls_->queues_tell && !features_.checks;
+        return calls_->queues_tell && !features_.checks && !has_poll_fd_;
     }
     [[nodiscard]] bool is_forked() const noexcept { return !calls_; }
     [[nodiscard]] bool refuses_this_thread() const noexcept {
         return features_.checks && calls_->on_another_thread(*this);
     }
     [[nodiscard]] int turned_away() noexcept;
-    Error not_waited(int code, const Token* last);
+    Result<Completion> wait_for(Token token, const Token* last);
     [[gnu::cold]] int report(int code) noexcept;
     void sample_submitted() noexcept;
     void sample_completed() noexcept;
@@ -234,6 +260,8 @@ private:
     const FrontCalls* calls_ = nullptr;
     sys::Kernel* kernel_ = nullptr;
     Sampler sampler_;
+    bool has_poll_fd_ = false;
+    bool drained_ = false;                       // since nothing was in flight
     [[no_unique_address]] KernelWrites writes_;  // not a byte, but under MemorySanitizer
 
 protected:

@@ -42,12 +42,12 @@
 // request tag left, until it has one. How{.async = true} gives it to a worker at once: the same two
 // calls then return within 0.05 ms. With Mode::sqpoll the poller does it, and every poll() returns
 // in microseconds; the operations behind it wait instead.
-//   in place      nop; open of a path that is cached (5.12), without create or truncate; read from
+//   in place      nop, timer, deadline, cancel; open of a path that is cached (5.12), without create or truncate; read from
 //                 the page cache; O_DIRECT read, and write over blocks that are allocated (btrfs:
 //                 without copy-on-write); cached write on xfs (6.0) and, without copy-on-write,
 //                 btrfs (6.1); close (not on NFS and FUSE)
 //   by a worker   statx, rename, unlink, mkdir, rmdir, link, symlink, fsync, fdatasync, sync_range,
-//                 fallocate, truncate, advise, always; open with create, create_new or truncate, or
+//                 fallocate, truncate, advise (but for NORMAL, RANDOM, SEQUENTIAL), always; open with create, create_new or truncate, or
 //                 of a path that is not cached; write that makes the file longer with O_DIRECT;
 //                 cached write on ext4; all of it on a file system that cannot do without blocking,
 //                 such as tmpfs
@@ -128,7 +128,8 @@ public:
     // cancelled is cancelled (REGISTER_SYNC_CANCEL, 6.0; older kernels cancel as the ring closes,
     // and with Mode::sqpoll 6.1 may have to, too), and it returns when the kernel has finished with
     // the rest and writes to no memory of the caller's any more. Their completions are not
-    // delivered, so reap an open() first, or its descriptor is lost. Files in slots are closed. It
+    // delivered, so reap an open() first, or its descriptor is lost; what is hard-linked to, or
+    // drained behind, an operation that is cancelled is done. Files in slots are closed. It
     // may block for as long as a transfer that cannot be cancelled takes and, where the ring is
     // closed to cancel, for as long as a forked child holds the ring's descriptor.
     // Destroy it on the thread that submitted, or after that thread has ended: then, with a read or
@@ -144,7 +145,7 @@ public:
     // Opens a file (OPENAT, 5.6, or with OpenOptions::resolve OPENAT2, 5.6; open(2), openat2(2)).
     // On success `res` is the fd, close-on-exec and the caller's to close; on failure -ENAMETOOLONG
     // for a path of 4096 bytes or more, -EFAULT for a null one, -EINVAL for truncate without write
-    // or append.
+    // or append, with OpenOptions::resolve -EXDEV or -ELOOP for what it forbids.
     [[nodiscard, gnu::always_inline]] bool open(Path path, const OpenOptions& options, Token token,
                                                 How how = {}) noexcept {
         return begin(about(abi::Op::openat, path.directory(), how), token) &&
@@ -199,13 +200,13 @@ public:
     // 1024 (IOV_MAX).
     [[nodiscard]] bool readv(File file, std::span<const struct ::iovec> into, std::uint64_t offset,
                              Token token, How how = {}) noexcept {
-        return begin(detail::about_transfer(abi::Op::readv, file, how), token) &&
+        return begin(about_transfer(abi::Op::readv, file, how), token) &&
                finish_pieces(into, offset, how);
     }
     // The same from several pieces (WRITEV, 5.1; WRITEV_FIXED, 6.15; pwritev(2)); as write().
     [[nodiscard]] bool writev(File file, std::span<const struct ::iovec> from, std::uint64_t offset,
                               Token token, How how = {}) noexcept {
-        return begin(detail::about_transfer(abi::Op::writev, file, how), token) &&
+        return begin(about_transfer(abi::Op::writev, file, how), token) &&
                finish_pieces(from, offset, how);
     }
 
@@ -249,10 +250,11 @@ public:
     // Makes a file that long: the rest is lost, what is added is zeros (FTRUNCATE, 6.9;
     // ftruncate(2)). On success `res` is 0, and durable after an fsync; on failure -EINVAL where it
     // is no regular file open for writing. On a kernel that lacks it (Features::has(ftruncate)) it
-    // is done at once, by the system call, before this returns; a slot cannot be named to that, and
-    // a place in a chain or behind a drain not be had: -EOPNOTSUPP.
+    // is done at once, by the system call, before this returns, and is done also where it is
+    // withdrawn; a slot cannot be named to that, and no place be had in a chain, nor while a drain
+    // may be in flight: -EOPNOTSUPP.
     [[nodiscard]] bool truncate(File file, std::uint64_t size, Token token, How how = {}) noexcept {
-        return begin(about(abi::Op::ftruncate, file, how), token) && finish_truncate(size);
+        return begin(about(abi::Op::ftruncate, file, how), token) && finish_truncate(size, how);
     }
 
     // Says how these bytes of a file will be used (FADVISE, 5.6; posix_fadvise(2)): `advice` is one
@@ -273,7 +275,7 @@ public:
     // Fills `out` (STATX, 5.6; statx(2)). `mask` is the STATX_* that are wanted; the default is the
     // basic ones and the time of birth. The path's last symbolic link is followed. On success `res`
     // is 0, and `out.stx_mask` says what was found. There is none of a slot, which the kernel
-    // refuses: keep the descriptor, or use the path.
+    // refuses: keep the descriptor, or use the path. `fd` must stay open until the completion.
     [[nodiscard]] bool statx(int fd, struct ::statx& out, Token token,
                              unsigned mask = statx_default, How how = {}) noexcept {
         // An empty path and AT_EMPTY_PATH: the file that `fd` is.
@@ -331,15 +333,15 @@ public:
         return begin(about(abi::Op::mkdirat, path.directory(), how), token) &&
                (has(abi::Op::mkdirat) ? finish(path.below(), {.len = mode}) : finish_refused());
     }
-    // Gives a file a second name (LINKAT, 5.15; link(2)). A symbolic link `from` gets one itself. On
+    // Gives a file a second name (LINKAT, 5.15; link(2)); of a symbolic link, the link itself. On
     // success `res` is 0, durable as rename(); on failure -EEXIST, -EXDEV, -EPERM of a directory.
     [[nodiscard]] bool link(Path from, Path to, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::linkat, from.directory(), how), token) &&
                finish_link(from.below(), to, 0);
     }
     // The same of an open file: one that was made with O_TMPFILE and so has no name, or none any
-    // more that its file system would bring back (-ENOENT). By /proc/self/fd, so that no capability
-    // is needed but a /proc is.
+    // more that its file system would bring back (-ENOENT). `fd` must stay open until the completion.
+    // By /proc/self/fd, so that no capability is needed but a /proc is.
     [[nodiscard]] bool link(int fd, Path to, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::linkat, abi::at_fdcwd, how), token) && finish_link(fd, to);
     }
@@ -351,12 +353,14 @@ public:
     }
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)), or empties a slot (CLOSE with file_index,
-    // 5.15). On success `res` is 0; on failure -EBADF where there is none. Operations on it that
-    // were queued before go on and complete. The number of a descriptor may be reused as soon as
-    // this is submitted. A slot's file is closed when the last of those operations has completed,
-    // by an error too late to be reported; those queued later complete with -EBADF, until the slot
-    // is filled again. (Queued in one batch with it, too: the kernel takes operations in the order
-    // in which they were queued.)
+    // 5.15). On success `res` is 0; on failure -EBADF where there is none. The number of a
+    // descriptor may be reused as soon as this is submitted. Close a file when what was queued on it
+    // has completed: reads and writes that were queued before go on, if they are neither async nor
+    // linked, drained or behind a drain, but all others look their file up when a worker or their
+    // turn comes (measured on 6.18), and fail with -EBADF, or are done to another file that has got
+    // the number: an fsync of nothing that succeeds. A slot's file is closed when the last operation
+    // that holds it has completed, by an error too late to be reported; what comes later completes
+    // with -EBADF, until the slot is filled again.
     [[nodiscard, gnu::always_inline]] bool close(File file, Token token, How how = {}) noexcept {
         if (!file.is_slot()) return queue(about(abi::Op::close, file, how), {}, token);
         return front_->may_change(file.number()) &&
@@ -375,6 +379,18 @@ public:
     // Thread rule: as the operations.
     [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
 
+    // Limits the kernel's worker threads for the calling thread's rings, all of them
+    // (IORING_REGISTER_IOWQ_MAX_WORKERS, 5.15). By default bounded ones are limited to the least of
+    // SQ entries and four times the CPUs, unbounded ones to RLIMIT_NPROC. On success the limits
+    // before. On failure EOPNOTSUPP before 5.15; EEXIST, ESTALE as Completions::code().
+    // Thread rule: as the operations; in Mode::plain it is about the thread that made the ring.
+    Result<WorkerLimits> limit_workers(WorkerLimits limits) {
+        return front_->limit_workers(limits);
+    }
+    // Has those workers run on these CPUs alone (IORING_REGISTER_IOWQ_AFF, 5.14); none: where the
+    // scheduler likes. On failure EINVAL where a CPU is beyond 1023 or none is online; as above.
+    Result<void> bind_workers(std::span<const unsigned> cpus) { return front_->bind_workers(cpus); }
+
     // Does nothing (NOP, 5.1): for measuring, and for going round a loop once more. On success
     // `res` is 0.
     [[nodiscard]] bool nop(Token token, How how = {}) noexcept {
@@ -382,37 +398,41 @@ public:
     }
 
     // Completes when so much time has passed (TIMEOUT, 5.4; CLOCK_MONOTONIC): with -ETIME, or with
-    // -ECANCELED where a cancel() came first. -EINVAL for a negative time.
+    // -ECANCELED where a cancel() came first: to a chain a failure either way, so that what is to
+    // come after it needs hard_link. -EINVAL for a negative time.
     [[nodiscard]] bool timer(std::chrono::nanoseconds after, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::timeout, -1, how), token) && finish_timeout(after);
     }
     // Bounds the operation that is queued just before it with How{.link = true}
-    // (LINK_TIMEOUT, 5.5): when that has run for so long, it is cancelled, and completes with
-    // -ECANCELED, or with -EINTR where a worker was busy with it. This completes by itself: with
-    // -ETIME where it did that, with -ECANCELED where the operation came first; also -EALREADY or
-    // -ENOENT where both came at once. -EINVAL where nothing is linked to it. Not all can be
-    // cancelled: see cancel().
+    // (LINK_TIMEOUT, 5.5): when that has run for so long, the kernel tries to cancel it, as cancel()
+    // does and with the same limits: not once a disk is at it. Both complete. Where it was cancelled
+    // the operation has -ECANCELED (or -EINTR, where a worker was at it) and this -ETIME; where the
+    // operation came first this has -ECANCELED; where it was past cancelling this has -EALREADY or
+    // -ENOENT, and the operation ends as ever. -EINVAL where nothing is linked to it.
     [[nodiscard]] bool deadline(std::chrono::nanoseconds after, Token token,
                                 How how = {}) noexcept {
         return begin(about(abi::Op::link_timeout, -1, how), token) && finish_timeout(after);
     }
 
     // Asks the kernel to cancel an operation with the token `what` (ASYNC_CANCEL, 5.5; one, where
-    // several have it). It can as long as the operation has not begun, or waits for what may never
-    // come: a pipe, a timer, its place in a chain, a free worker. It cannot where a disk or a worker
-    // is at it: then it ends as ever. `res` is 0: found, and about to complete with -ECANCELED (or
-    // -EINTR); -EALREADY: it is past cancelling, or a worker is at it, which was told; -ENOENT: none
-    // is in flight. Whatever this says, each operation has its one completion, before or after this
-    // one's, and its buffer is not the caller's before.
+    // several have it). It can where the operation waits for what may never come (a pipe, a timer)
+    // or for a free worker; it cannot where a disk is at it, nor before its turn has come in a chain
+    // or behind a drain. `res` is 0: found, and about to complete with -ECANCELED; -EALREADY: a
+    // worker is at it, which was told and may end it with -EINTR; -ENOENT: none that could be
+    // cancelled. Whatever this says, each operation has its one completion, before or after this
+    // one's, and its buffer is not the caller's before. With polling it takes a look at all that is
+    // in flight.
     [[nodiscard]] bool cancel(Token what, Token token, How how = {}) noexcept {
         return queue(about(abi::Op::async_cancel, -1, how), {.addr = what}, token);
     }
-    // The same of all that is in flight on a file (5.19): `res` is how many were found, or -EBADF.
+    // The same of all on a file (5.19). `res` is how often the kernel found something, 0 for nothing;
+    // several that wait for a worker count once. What is linked or drained has no file yet, and what a
+    // polled ring has is not found. -EBADF where it is not open.
     [[nodiscard]] bool cancel_file(File file, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::async_cancel, file, how), token) &&
                finish_cancel(abi::async_cancel_fd | abi::async_cancel_all);
     }
-    // The same of all that is in flight on this Io (5.19): `res` is how many were found.
+    // The same of all on this Io, timers and other cancels included (5.19); `res` as cancel_file().
     [[nodiscard]] bool cancel_all(Token token, How how = {}) noexcept {
         return begin(about(abi::Op::async_cancel, -1, how), token) &&
                finish_cancel(abi::async_cancel_any | abi::async_cancel_all);
@@ -460,32 +480,53 @@ public:
         return front_->park(at_least, &timeout);
     }
 
+    // The same, but gathers: it waits for `at_least` completions for as long as `gather`, then for
+    // one, and for no longer than `timeout` in all; with nothing in flight it waits that out, or
+    // returns at once where there is none. For a loop that does better with many at a time, and must
+    // not wait for them for ever. (Two enters where `gather` has passed and nothing has come.)
+    [[nodiscard]] Completions park(const Batch& batch) noexcept { return front_->park(batch); }
+
+    // A descriptor to sleep on in epoll(7), poll(2), another ring or another library's event loop,
+    // beside others: readable (POLLIN) when poll() would find a completion, and until a poll() or
+    // park() has looked. It may be so once for nothing, and is at first. It belongs to the Io: read
+    // nothing from it, and do not close it. Submit before sleeping: what is only queued makes
+    // nothing readable. With polling it is readable for as long as polled transfers are in flight,
+    // for somebody must look. epoll_wait(2) may return -1 with EINTR where completions interrupt
+    // (Mode::plain).
+    // With Mode::plain and Mode::sqpoll it is the ring itself, and free. With Mode::deferred, whose
+    // ring wakes nobody, and with polling the first call makes an eventfd (IORING_REGISTER_EVENTFD,
+    // 5.2), and from then on each poll() and park() makes a read(2) more; -errno where it cannot be
+    // had (-EMFILE, -ENFILE, -ENOMEM), or where this thread is not the owner (-EEXIST). In a child
+    // of fork() -ESTALE. Thread rule: as the operations; who sleeps on it may be any thread.
+    [[nodiscard]] int poll_fd() noexcept { return front_->poll_fd(); }
+
     // Waits until an operation with this token has completed, and hands that completion out alone,
     // whatever else is in flight: what else completes meanwhile is kept, in its order, for the next
-    // poll() or park(). For one token among many. Also while a Completions is alive, from the body
-    // of a loop over it (it finds nothing that is in that range itself, which was handed out). On
+    // poll() or park(). For one token among many. It may be called while a Completions is alive,
+    // from the body of a loop over it; what is in that range was handed out, and is not found. On
     // success the completion, whose `res` may be a failure of the operation's. On failure:
-    //   ENOENT  no operation with this token is in flight.
-    //   EINPROGRESS  the ring failed while it was asked to wait; the message says how. The operation
-    //           is in flight, and its buffers must stay as they are until the Io is destroyed.
-    //   EEXIST, ESTALE, others  as Completions::code().
+    //   ENOENT  no operation with this token is in flight: said when all that is has completed, so
+    //           do not ask for what was not queued.
+    //   EINPROGRESS  the ring failed; the message says how. The operation is in flight: its buffers
+    //           must stay as they are, and it may be waited for again.
+    //   EEXIST, ESTALE  as Completions::code().
     // Allocates only where it fails. Thread rule: as poll().
-    [[nodiscard]] Result<Completion> wait_for(Token token) {
-        return front_->wait_for(token, false);
-    }
-    // The same of one operation that `queue` is to queue, for start-up code, tools and clients that
-    // do one thing at a time:
+    [[nodiscard]] Result<Completion> wait_for(Token token) { return front_->wait_for(token); }
+    // The same of one operation, which `queue` queues: for start-up code, tools and clients that do
+    // one thing at a time, and for the one write that a loop over completions cannot go on without.
     //     const auto done = io.run(7, [&](Token token) { return io.fsync(fd, token); });
-    // It submits what is queued where `queue` finds no room. On failure also:
-    //   EBUSY   the CQ has no place for it; poll() or park() first. It was not queued.
-    // and where the ring fails, which gives an errno as Completions::code(), the operation is taken
-    // back and not done, its buffers the caller's again; EINPROGRESS if that is no longer possible.
+    // It submits what is queued, and waits where polled transfers must end first, until `queue` finds
+    // room. Where the ring fails the operation is taken back: it is not done, its buffers are the
+    // caller's again, and the error is as Completions::code() has it; EINPROGRESS, as above, where
+    // the kernel has it already. On failure also:
+    //   EBUSY   the CQ has no place for it: poll() or park() first. It was not queued.
     // No other operation in flight may have this token.
     template <std::predicate<Token> Queue>
     [[nodiscard]] Result<Completion> run(Token token, Queue queue) {
-        while (!queue(token))
-            if (Error full = front_->make_room()) return full;
-        return front_->wait_for(token, true);
+        if (Error error = front_->cannot_run()) return error;
+        for (bool again = false; !queue(token); again = true)
+            if (Error error = front_->make_room(again)) return error;
+        return front_->wait_for_last(token);
     }
 
     // Operations queued or in the kernel whose completion was not handed out yet; at most
@@ -516,16 +557,16 @@ public:
     // in the way; what was made before the error stays.
     [[nodiscard]] Result<void> create_dir_all(Path path) const;
     // Takes a lock on the whole of a file, if nobody is in the way (F_OFD_SETLK, 3.15; fcntl(2),
-    // "Open file description locks"). On success whether it is taken; where this open file has one
-    // of the other kind already, that becomes this one. On failure EBADF where the descriptor is
-    // not open, or not for what the kind of lock needs; ENOLCK, EINVAL or EOPNOTSUPP of a file
-    // system.
+    // "Open file description locks"). On success it is taken; where this open file had one of the
+    // other kind, that became this one. On failure EAGAIN where somebody else has one that does not
+    // go with it; EBADF where the descriptor is not open, or not for what the kind of lock needs;
+    // ENOLCK, EINVAL or EOPNOTSUPP of a file system.
     // It belongs to what open() gave: to that descriptor, its dup(2)s and its copies in children,
     // until the last of them is closed or one is unlocked; another open() of the same file, in this
     // process or another, is somebody else. A POSIX lock (F_SETLK) would be lost as soon as the
     // process closes any descriptor of that file, as a library that just looks at it does. All of
     // them are advice: who does not ask reads and writes as ever.
-    [[nodiscard]] Result<bool> try_lock(int fd, Lock kind = Lock::exclusive) const;
+    [[nodiscard]] Result<void> try_lock(int fd, Lock kind = Lock::exclusive) const;
     // Gives it up, if there is one. On failure EBADF, or another errno of fcntl(2).
     [[nodiscard]] Result<void> unlock(int fd) const;
     // Copies up to `bytes` bytes from one regular file to another, or to elsewhere in the same,
@@ -539,8 +580,8 @@ public:
     // What the file system that `fd` lies on is, and how full (fstatfs(2)). `fd` may be open with
     // O_PATH, and a directory. On failure EBADF, or another errno of statfs(2).
     [[nodiscard]] Result<FileSystem> file_system(int fd) const;
-    // Says how long what is written to the file `fd` is likely to stay. On failure EBADF, or EINVAL
-    // where the kernel has no such hints.
+    // Says how long what is written to the file `fd` is likely to stay. On failure EBADF, EPERM for a
+    // file of another user's, or EINVAL where the kernel has no such hints.
     [[nodiscard]] Result<void> set_write_life(int fd, WriteLife life) const;
     // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
     [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
@@ -567,10 +608,16 @@ public:
                                        std::uint64_t offset) const;
 
 private:
+    friend class detail::Ring;  // the descriptor of another Io: IoOptions::sqpoll_with
     explicit Io(detail::Front* front) noexcept;
 
-    [[gnu::always_inline]] static abi::Word about(abi::Op op, File file, How how) noexcept {
+    [[gnu::always_inline]] abi::Word about(abi::Op op, File file, How how) noexcept {
+        if (how.drain) front_->note_drain();
         return detail::about(op, file, how);
+    }
+    [[gnu::always_inline]] abi::Word about_transfer(abi::Op op, File file, How how) noexcept {
+        if (how.drain) front_->note_drain();
+        return detail::about_transfer(op, file, how);
     }
 
     static std::uint64_t address(const void* pointer) noexcept {
@@ -622,7 +669,7 @@ private:
                                          std::size_t size, std::uint64_t offset, Token token,
                                          How how) noexcept {
         detail::Front& front = *front_;
-        if (!front.has_room(detail::about_transfer(op, file, how))) [[unlikely]]
+        if (!front.has_room(about_transfer(op, file, how))) [[unlikely]]
             return false;
         const auto address = reinterpret_cast<std::uintptr_t>(data);
         const std::uint32_t flags = detail::rw_flags(how);
@@ -678,7 +725,7 @@ private:
     }
     bool finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t offset,
                        How how) noexcept;
-    bool finish_truncate(std::uint64_t size) noexcept;
+    bool finish_truncate(std::uint64_t size, How how) noexcept;
     bool finish_advise(std::span<std::byte> memory, int advice) noexcept;
     bool finish_timeout(std::chrono::nanoseconds after) noexcept;
     bool finish_cancel(std::uint32_t flags) noexcept;

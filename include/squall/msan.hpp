@@ -74,23 +74,30 @@ private:
         // Else `next_free` leads to the next that is not, as a number plus one.
         bool in_flight = false;
         std::uint32_t next_free = 0;
+        // How many operations had it before: part of the number that the kernel is given.
+        std::uint32_t generation = 0;
     };
 
     // The operation is in flight no more, and its record another's to have. Returns its token.
     std::uint64_t over(std::uint64_t number) noexcept {
         Record& record = at(number);
         record.in_flight = false;
+        ++record.generation;
         record.next_free = free_;
         free_ = static_cast<std::uint32_t>(number) + 1;
         return record.token;
     }
+    [[nodiscard]] std::uint64_t name_of(std::uint32_t index) const noexcept {
+        return std::uint64_t{records_[index].generation} << 32 | index;
+    }
     static void wrote_pieces(const Record& record, std::uint32_t moved) noexcept;
     [[nodiscard]] std::uint64_t of_token(std::uint64_t token, std::uint32_t itself) const noexcept;
     [[nodiscard]] Record& at(std::uint64_t number) const noexcept {
-        SQUALL_ASSERT(number < count_ && records_[number].in_flight,
+        const auto index = static_cast<std::uint32_t>(number);
+        SQUALL_ASSERT(index < count_ && records_[index].in_flight && name_of(index) == number,
                       "the kernel completed operation %llu, which is not in flight",
                       static_cast<unsigned long long>(number));
-        return records_[number];
+        return records_[index];
     }
 
     Record* records_ = nullptr;

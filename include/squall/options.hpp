@@ -19,6 +19,7 @@
 namespace squall {
 
 class BufferArena;
+class Io;
 
 // How a ring's submissions and completions are driven.
 enum class Mode : std::uint8_t {
@@ -95,10 +96,33 @@ struct IoOptions {
     // may never end. Costs a few ns per operation. Empty: where squall was compiled without
     // optimisation, as in a debug build.
     std::optional<bool> checks{};
+    // Mode::sqpoll only: another Io of this process in that mode, whose kernel thread takes this
+    // one's submissions, too (IORING_SETUP_ATTACH_WQ, 5.6), so that several burn one core; its
+    // `sqpoll_idle` and `sqpoll_cpu` count. Needed until create returns. Neither keeps chains then
+    // (Features::keeps_chains, which of the other is as old as that). Null: a thread of its own.
+    const Io* sqpoll_with = nullptr;
     // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or
     // more, and the CPU it is bound to (none: the scheduler decides).
     std::chrono::milliseconds sqpoll_idle{2};
     std::optional<unsigned> sqpoll_cpu{};
+};
+
+// What Io::park() waits for where it is to gather completions.
+struct Batch {
+    // How many are worth to wake up for, or all in flight when those are fewer.
+    std::size_t at_least = 1;
+    // For how long it waits for so many. After that, and not before, one is enough.
+    std::chrono::nanoseconds gather{0};
+    // It ends with fewer, or none, when so much has passed in all; empty: it does not.
+    std::optional<std::chrono::nanoseconds> timeout{};
+};
+
+// How many worker threads (io-wq) the kernel may have for a thread that submits: bounded, for what
+// ends by itself, such as operations on files; unbounded, for what may not, such as reads of a pipe.
+// 0: leave it as it is.
+struct WorkerLimits {
+    std::uint32_t bounded = 0;
+    std::uint32_t unbounded = 0;
 };
 
 // Which pages back an arena.
@@ -147,6 +171,10 @@ struct Features {
     std::uint32_t fixed_regions =
         0;                         // arena slices registered with this ring, each of at most 1 GiB
     std::uint32_t file_slots = 0;  // FileSlots that may be used, 0 to file_slots - 1
+    // Whether a chain of links that was submitted whole stays whole. Not where an SQPOLL thread takes
+    // the submissions of several rings, 8 of each at a time: IoOptions::sqpoll_with, and polling with
+    // Mode::sqpoll.
+    bool keeps_chains = true;
     Polling polling = Polling::none;       // what the kernel gave, not what was asked
     std::uint32_t polled_setup_flags = 0;  // IORING_SETUP_* of the polled ring, with polling
 

@@ -38,6 +38,12 @@ inline constexpr std::size_t path_slot_bytes = 4096;
            (how.atomic ? abi::rwf_atomic : 0) | (how.uncached ? abi::rwf_dontcache : 0);
 }
 
+// A flag that no kernel has, for what is to be refused, and whether a write's SQE is such a one.
+inline constexpr std::uint32_t rwf_refused = 1U << 30;
+inline bool is_refused(const abi::SqeWords& sqe) noexcept {
+    return abi::op_of(sqe.op_fd) == abi::Op::write && sqe.len_flags == abi::word(0, rwf_refused);
+}
+
 // The other words, by the names in abi::Sqe.
 struct Operands {
     std::uint64_t off = 0;

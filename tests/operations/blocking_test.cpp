@@ -104,43 +104,43 @@ TEST_F(BlockingTest, DirectoriesAreListedAndMadeBelowAnOpenDirectory) {
 TEST_F(BlockingTest, AnExclusiveLockKeepsOutEveryOtherOpenOfTheFile) {
     const Fd mine = open("f", O_RDWR | O_CREAT);
     const Fd other = open("f", O_RDWR);
-    EXPECT_TRUE(io.try_lock(mine).value());
-    EXPECT_TRUE(io.try_lock(mine).value()) << "which it has already";
-    EXPECT_FALSE(io.try_lock(other).value());
-    EXPECT_FALSE(io.try_lock(other, Lock::shared).value());
+    EXPECT_TRUE(io.try_lock(mine));
+    EXPECT_TRUE(io.try_lock(mine)) << "which it has already";
+    EXPECT_EQ(io.try_lock(other).error().code(), EAGAIN);
+    EXPECT_EQ(io.try_lock(other, Lock::shared).error().code(), EAGAIN);
     ASSERT_TRUE(io.unlock(mine));
     ASSERT_TRUE(io.unlock(mine)) << "where there is none";
-    EXPECT_TRUE(io.try_lock(other).value());
-    EXPECT_FALSE(io.try_lock(mine, Lock::shared).value());
+    EXPECT_TRUE(io.try_lock(other));
+    EXPECT_EQ(io.try_lock(mine, Lock::shared).error().code(), EAGAIN);
 }
 
 TEST_F(BlockingTest, SharedLocksGoTogetherAndOneMayBecomeExclusiveWhenItIsAlone) {
     const Fd one = open("f", O_RDWR | O_CREAT);
     {
         const Fd two = open("f", O_RDONLY);
-        EXPECT_TRUE(io.try_lock(one, Lock::shared).value());
-        EXPECT_TRUE(io.try_lock(two, Lock::shared).value());
-        EXPECT_FALSE(io.try_lock(one, Lock::exclusive).value());
+        EXPECT_TRUE(io.try_lock(one, Lock::shared));
+        EXPECT_TRUE(io.try_lock(two, Lock::shared));
+        EXPECT_EQ(io.try_lock(one, Lock::exclusive).error().code(), EAGAIN);
         EXPECT_EQ(io.try_lock(two, Lock::exclusive).error().code(), EBADF) << "it is open for reading";
     }
-    EXPECT_TRUE(io.try_lock(one, Lock::exclusive).value()) << "the other's went with its last descriptor";
+    EXPECT_TRUE(io.try_lock(one, Lock::exclusive)) << "the other's went with its last descriptor";
 }
 
 TEST_F(BlockingTest, ALockOutlivesTheCloseOfAnotherDescriptorOfTheFileAndIsSharedByADup) {
     const Fd mine = open("f", O_RDWR | O_CREAT);
     const Fd other = open("f", O_RDWR);
-    EXPECT_TRUE(io.try_lock(mine).value());
+    EXPECT_TRUE(io.try_lock(mine));
     { const Fd passing = open("f", O_RDONLY); }
-    EXPECT_FALSE(io.try_lock(other).value()) << "as it would be with a POSIX lock";
+    EXPECT_EQ(io.try_lock(other).error().code(), EAGAIN) << "as it would be with a POSIX lock";
     {
         const Fd copy(::dup(mine));
-        EXPECT_TRUE(io.try_lock(copy).value());
+        EXPECT_TRUE(io.try_lock(copy));
     }
-    EXPECT_FALSE(io.try_lock(other).value());
+    EXPECT_EQ(io.try_lock(other).error().code(), EAGAIN);
     // Another process is somebody else, and a child has the parent's.
     in_child_alone([&] {
-        EXPECT_FALSE(io.try_lock(open("f", O_RDWR)).value());
-        EXPECT_TRUE(io.try_lock(mine).value());
+        EXPECT_EQ(io.try_lock(open("f", O_RDWR)).error().code(), EAGAIN);
+        EXPECT_TRUE(io.try_lock(mine));
     });
 }
 
@@ -160,7 +160,7 @@ TEST_F(BlockingTest, EitherErrnoOfALockThatIsTakenMeansThat) {
     const Fd file = open("f", O_RDWR | O_CREAT);
     for (const int code : {EAGAIN, EACCES}) {
         const Intercept taken(refuse(SYS_fcntl, -code));
-        EXPECT_FALSE(io.try_lock(file).value());
+        EXPECT_EQ(io.try_lock(file).error().code(), EAGAIN);
     }
 }
 

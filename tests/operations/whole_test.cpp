@@ -274,6 +274,12 @@ TEST_F(WholeTransferTest, AReadEndsWhereTheFileDoes) {
     EXPECT_EQ(drive(direct), (Queued{"8192+4096", "8704+3584"}));
     EXPECT_EQ(direct.code(), ENODATA);
     EXPECT_EQ(direct.moved(), 1000U);
+    // One that is shorter than that says nothing of an end.
+    results = {1000, 400, 3584};
+    WholeTransfer shorter = read_exact(3, bytes, offset, 1, {.alignment = 512});
+    EXPECT_EQ(drive(shorter).size(), 3U);
+    EXPECT_EQ(shorter.code(), 0);
+    EXPECT_EQ(shorter.retries(), 1U);
 }
 
 TEST_F(WholeTransferTest, WhatPassesIsTriedAgainAsOftenAsIsAllowedAndCounted) {

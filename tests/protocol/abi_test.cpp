@@ -21,7 +21,7 @@ namespace header {
 constexpr long long absent = -1;
 [[maybe_unused]] constexpr long long IORING_OP_RENAMEAT = absent, IORING_OP_UNLINKAT = absent;
 [[maybe_unused]] constexpr long long IORING_OP_MKDIRAT = absent, IORING_OP_SYMLINKAT = absent;
-[[maybe_unused]] constexpr long long IORING_OP_LINKAT = absent, IORING_OP_SOCKET = absent;
+[[maybe_unused]] constexpr long long IORING_OP_LINKAT = absent, IORING_OP_FSETXATTR = absent;
 [[maybe_unused]] constexpr long long IORING_REGISTER_ENABLE_RINGS = absent, IORING_REGISTER_RING_FDS = absent;
 [[maybe_unused]] constexpr long long IORING_UNREGISTER_RING_FDS = absent, IORING_REGISTER_SYNC_CANCEL = absent;
 [[maybe_unused]] constexpr long long IORING_REGISTER_BUFFERS = absent, IORING_UNREGISTER_BUFFERS = absent;
@@ -58,7 +58,7 @@ constexpr Pair pairs[] = {
     SQUALL_OP(mkdirat, IORING_OP_MKDIRAT),
     SQUALL_OP(symlinkat, IORING_OP_SYMLINKAT),
     SQUALL_OP(linkat, IORING_OP_LINKAT),
-    SQUALL_OP(socket, IORING_OP_SOCKET),
+    SQUALL_OP(fsetxattr, IORING_OP_FSETXATTR),
     SQUALL_OP(fsync, IORING_OP_FSYNC),
     SQUALL_OP(read_fixed, IORING_OP_READ_FIXED),
     SQUALL_OP(write_fixed, IORING_OP_WRITE_FIXED),
@@ -179,7 +179,7 @@ TEST(Abi, HasTheNumbersThatAreYoungerThanManyHeaders) {
     EXPECT_EQ(abi::async_cancel_any, 4U);
     EXPECT_EQ(abi::rwf_atomic, 0x40U);
     EXPECT_EQ(abi::rwf_dontcache, 0x80U);
-    EXPECT_EQ(static_cast<int>(abi::Op::socket), 45);
+    EXPECT_EQ(static_cast<int>(abi::Op::fsetxattr), 41);
     EXPECT_EQ(static_cast<int>(abi::Op::ftruncate), 55);
     EXPECT_EQ(static_cast<int>(abi::Op::readv_fixed), 60);
     EXPECT_EQ(static_cast<int>(abi::Op::writev_fixed), 61);

@@ -131,15 +131,22 @@ TEST(Words, SayWhatAnOperationsErrnoMeans) {
          {EBADF, "not an open file descriptor, or not open for this"},
          {EFAULT, "the memory is not mapped"},
          {ECANCELED,
-          "it was cancelled before it was done: the kernel could make no thread to run it, since RLIMIT_NPROC or the "
-          "pids.max of the cgroup is reached or signals came too fast, or the submitting thread has exited"},
+          "it was cancelled before it was done: by a cancel or a deadline, since what it is linked to failed, since "
+          "the "
+          "kernel could make no thread to run it (RLIMIT_NPROC or the pids.max of the cgroup is reached, or signals "
+          "came "
+          "too fast), or since the submitting thread has exited"},
+         {ETIME, "the time has passed"},
+         {EALREADY, "it is past being cancelled"},
+         {EXDEV, "it would lead from one file system to another, or out of the directory that it must stay below"},
+         {ELOOP, "too many symbolic links, or one where none may be followed"},
          {EMFILE, "the process has no file descriptor free: raise RLIMIT_NOFILE"},
          {ENFILE, "the machine has no file descriptor free: raise the sysctl fs.file-max"},
          {EACCES, permission},
          {EPERM, permission},
          {EOPNOTSUPP, "the file system or device does not do this"},
          {ENAMETOOLONG, "a path must be shorter than 4096 bytes"},
-         {EAGAIN, short_of},
+         {EAGAIN, "it would have to wait, and was asked not to (nowait, O_NONBLOCK), or " + short_of},
          {ENOMEM, short_of}},
         "operation with token 5", [](int code) {
             return Completion{5, -code, 0}.error().message();

@@ -235,7 +235,7 @@ TEST_F(PolledTest, AllThatMayBeInFlightMayBeRefusedAtOnce) {
     trace.forget();
     io = make_io({.entries = total / 2, .file_slots = slots, .polling = Polling::busy});
     // A completion, a record and two numbers for each, and 8 bytes for each slot.
-    EXPECT_NE(trace.take().find("m8 = mmap 24576 "), std::string::npos);
+    EXPECT_NE(trace.take().find("m8 = mmap 28672 "), std::string::npos);
     for (std::uint32_t slot = 0; slot < slots; ++slot) ASSERT_TRUE(io->set_file(FileSlot(slot), 0));
     for (unsigned round = 0; round < 3; ++round) {
         for (Token token = 0; token < total; ++token)

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+//
+// The event behind Io::poll_fd(), where a ring's own descriptor does not do: the kernel signals it
+// for each completion. A ring with DEFER_TASKRUN wakes nobody who polls its descriptor (its owner,
+// asleep elsewhere, would have to run the task work that posts the completion), and of a polled ring
+// nothing is seen from outside.
+#pragma once
+
+#include <sys/eventfd.h>
+
+#include <cstdint>
+
+#include "kept_apart.hpp"
+#include "ring.hpp"
+#include "sys.hpp"
+
+namespace squall::detail {
+
+class Readiness {
+public:
+    explicit operator bool() const noexcept { return static_cast<bool>(event_); }
+
+    // The descriptor, which is made and given to `ring` the first time (IORING_REGISTER_EVENTFD,
+    // 5.2); or -errno.
+    int open(sys::Kernel* kernel, Ring& ring) noexcept {
+        if (event_) return event_.get();
+        int fd = sys::eventfd2(kernel, 0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (fd < 0) return fd;
+        Descriptor made(kernel, fd);
+        if (const int status = keep_apart(kernel, made); status < 0) return status;
+        fd = made.get();
+        const int status = ring.do_register(abi::register_eventfd, &fd, 1);
+        if (status < 0) return status;
+        event_ = std::move(made);
+        raise(kernel);  // for what was there before
+        return fd;
+    }
+
+    // Before completions are handed out: it is readable from now on when another comes, or at once
+    // when `must_look()` says so. That is asked afterwards: the kernel signals last, so that what it
+    // signalled before shows there.
+    template <class MustLook>
+    void settle(sys::Kernel* kernel, MustLook must_look) noexcept {
+        if (raised_ && must_look()) return;
+        std::uint64_t count = 0;
+        sys::read(kernel, event_.get(), &count, sizeof(count));
+        raised_ = false;
+        if (must_look()) raise(kernel);
+    }
+    void raise(sys::Kernel* kernel) noexcept {
+        const std::uint64_t one = 1;
+        sys::write(kernel, event_.get(), &one, sizeof(one));
+        raised_ = true;
+    }
+
+private:
+    Descriptor event_;
+    bool raised_ = false;  // by us, and not taken back since
+};
+
+}  // namespace squall::detail
