@@ -101,6 +101,8 @@ int main() {
     const std::uint64_t offset = unknown(std::uint64_t{8192});
     const int fd = unknown(3);
     const squall::FileSlot slot(unknown(1U));
+    static const struct ::iovec ordinary = {bytes.data(), bytes.size()};
+    static const struct ::iovec registered = {fixed.data(), fixed.size()};
     const char* const path = unknown("a/path/of/usual/length.sst");
 
     queueing(io, "nop", [](Io& to, Token token) { (void)to.nop(token); });
@@ -121,6 +123,13 @@ int main() {
     queueing(io, "open, slot", [=](Io& to, Token token) { (void)to.open(path, {.read = true}, slot, token); });
     queueing(io, "rename", [=](Io& to, Token token) { (void)to.rename(path, path, token); });
     queueing(io, "unlink", [=](Io& to, Token token) { (void)to.unlink(path, token); });
+    queueing(io, "mkdir", [=](Io& to, Token token) { (void)to.mkdir(path, 0755, token); });
+    queueing(io, "readv", [=](Io& to, Token token) { (void)to.readv(fd, {&ordinary, 1}, offset, token); });
+    queueing(io, "readv, fixed", [=](Io& to, Token token) { (void)to.readv(fd, {&registered, 1}, offset, token); });
+    queueing(io, "fallocate", [=](Io& to, Token token) { (void)to.fallocate(fd, 0, offset, 4096, token); });
+    queueing(io, "truncate", [=](Io& to, Token token) { (void)to.truncate(fd, offset, token); });
+    queueing(io, "timer", [=](Io& to, Token token) { (void)to.timer(std::chrono::nanoseconds(offset), token); });
+    queueing(io, "cancel", [=](Io& to, Token token) { (void)to.cancel(offset, token); });
     queueing(io, "close", [=](Io& to, Token token) { (void)to.close(fd, token); });
     queueing(io, "close, slot", [=](Io& to, Token token) { (void)to.close(slot, token); });
 
