@@ -9,6 +9,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -116,7 +117,7 @@ private:
         // No sanitizer sees what the kernel writes: behind the arena may be anything.
         return {all.data() + from, in_arena ? std::min<std::uint64_t>(size, all.size() - from) : size};
     }
-    OpenOptions how() {
+    OpenOptions open_options() {
         const auto bits = input_.number<std::uint16_t>();
         const auto bit = [bits](unsigned n) { return (bits >> n & 1) != 0; };
         return {.read = bit(0),
@@ -127,7 +128,41 @@ private:
                 .append = bit(5),
                 .direct = bit(6),
                 .dsync = bit(7),
-                .mode = bit(9) ? input_.number<std::uint32_t>() : 0600};
+                .mode = bit(9) ? input_.number<std::uint32_t>() : 0600,
+                .flags = bit(10) ? input_.number<int>() : 0,
+                .resolve = bit(11) ? input_.number<std::uint64_t>() : 0};
+    }
+    // Mostly the usual way. What is drained may hold up all behind it for as long as a pipe is silent.
+    How how() {
+        if (input_.up_to(2) != 0) return {};
+        const auto bits = input_.number<std::uint16_t>();
+        const auto bit = [bits](unsigned n) { return (bits >> n & 1) != 0; };
+        const bool drain = bit(2) && bit(12);
+        drained_ = drained_ || drain;
+        How chosen{.link = bit(0), .hard_link = bit(1), .drain = drain, .async = bit(3)};
+        if (bit(4)) chosen.priority = input_.number<std::uint16_t>();
+        if (!bit(5)) return chosen;
+        chosen.dsync = bit(6);
+        chosen.nowait = bit(7);
+        chosen.append = bit(8);
+        chosen.atomic = bit(9);
+        chosen.uncached = bit(10);
+        chosen.unregistered = bit(11);
+        return chosen;
+    }
+    Path place_of(const char* below) { return input_.flip() ? Path(below) : Path(fd(), below); }
+    // They stay for as long as the session does.
+    std::span<const struct ::iovec> pieces() {
+        auto& made = pieces_.emplace_back(input_.up_to(5));
+        for (struct ::iovec& piece : made) {
+            const std::span<std::byte> memory = bytes();
+            piece = {memory.data(), memory.size()};
+        }
+        return made;
+    }
+    std::chrono::nanoseconds time() {
+        constexpr std::int64_t times[] = {0, 1, 1000, 100'000, -1, 3'600'000'000'000, INT64_MAX, INT64_MIN};
+        return std::chrono::nanoseconds(input_.one_of(times));
     }
 
     // --- Steps
@@ -138,25 +173,25 @@ private:
         struct ::statx& out = statx_[last_token_ % std::size(statx_)];
         bool queued = false;
         bool opens = false;
-        switch (input_.up_to(15)) {
+        switch (input_.up_to(25)) {
             case 0:
             case 1:
-                opens = queued = io.open(path(), how(), token);
+                opens = queued = io.open(place_of(path()), open_options(), token, how());
                 break;
             case 2:
-                queued = io.open(path(), how(), slot(), token);
+                queued = io.open(path(), open_options(), slot(), token, how());
                 break;
             case 3:
-                queued = io.read(fd(), bytes(), input_.size(), token);
+                queued = io.read(fd(), bytes(), input_.size(), token, how());
                 break;
             case 4:
-                queued = io.read(slot(), bytes(), input_.size(), token);
+                queued = io.read(slot(), bytes(), input_.size(), token, how());
                 break;
             case 5:
-                queued = io.write(fd(), bytes(), input_.size(), token);
+                queued = io.write(fd(), bytes(), input_.size(), token, how());
                 break;
             case 6:
-                queued = io.write(slot(), bytes(), input_.size(), token);
+                queued = io.write(slot(), bytes(), input_.size(), token, how());
                 break;
             case 7:
                 queued = input_.flip() ? io.fsync(fd(), token) : io.fsync(slot(), token);
@@ -185,8 +220,55 @@ private:
             case 14:
                 queued = io.close(slot(), token);
                 break;
+            case 15:
+                queued = input_.flip() ? io.readv(fd(), pieces(), input_.size(), token, how())
+                                       : io.readv(slot(), pieces(), input_.size(), token, how());
+                break;
+            case 16:
+                queued = input_.flip() ? io.writev(fd(), pieces(), input_.size(), token, how())
+                                       : io.writev(slot(), pieces(), input_.size(), token, how());
+                break;
+            case 17:  // no more than the disk can bear
+                queued = io.fallocate(fd(), input_.number<int>(), input_.size(), input_.size() % 65536, token, how());
+                break;
+            case 18:
+                queued = input_.flip() ? io.truncate(fd(), input_.size(), token, how())
+                                       : io.truncate(slot(), input_.size(), token, how());
+                break;
+            case 19:
+                queued = input_.flip() ? io.sync_range(fd(), input_.size(), input_.size(), token)
+                                       : io.advise(fd(), input_.size(), input_.size(), input_.number<int>(), token);
+                break;
+            case 20:
+                queued = input_.flip() ? io.mkdir(place_of(path()), input_.number<std::uint32_t>(), token, how())
+                                       : io.rmdir(place_of(path()), token, how());
+                break;
+            case 21: {
+                const char* const from = path();
+                const std::string kept = from ? from : "";
+                const char* const other = from ? kept.c_str() : nullptr;
+                const auto which = static_cast<Rename>(input_.up_to(3));
+                queued = input_.flip()   ? io.link(place_of(other), place_of(path()), token, how())
+                         : input_.flip() ? io.symlink(other, place_of(path()), token, how())
+                         : input_.flip() ? io.link(fd(), place_of(path()), token, how())
+                                         : io.rename(place_of(other), place_of(path()), which, token, how());
+                break;
+            }
+            case 22:
+                queued = input_.flip() ? io.timer(time(), token, how()) : io.deadline(time(), token, how());
+                break;
+            case 23:
+                queued =
+                    io.cancel(in_flight_.empty() || input_.flip() ? input_.number<Token>() : in_flight_.begin()->first,
+                              token, how());
+                break;
+            case 24:
+                queued = input_.flip()   ? io.cancel_all(token)
+                         : input_.flip() ? io.cancel_file(fd(), token)
+                                         : io.cancel_file(slot(), token);
+                break;
             default:
-                queued = io.nop(token);
+                queued = io.nop(token, how());
         }
         std::fill(text_.begin(), text_.end(), '#');  // I6
         if (queued) in_flight_.emplace(token, opens);
@@ -237,13 +319,48 @@ private:
             case 7:
                 side_calls();
                 break;
+            case 8:
+                withdraw_one();
+                break;
+            case 9:
+                one_at_a_time();
+                break;
             default:
                 (void)queue_one();
         }
     }
+    void withdraw_one() {
+        if (const auto token = io_->withdraw())
+            require(in_flight_.erase(*token) == 1, "what is withdrawn was in flight");
+    }
+    void one_at_a_time() {
+        Io& io = *io_;
+        (void)io.has_room(input_.up_to(70));
+        if (input_.up_to(7) == 0) require(io.poll_fd() >= 3, "a descriptor to sleep on can be had");
+        // What may be linked to, or behind, what never ends cannot be waited for.
+        if (drained_ || !io.has_room(2)) return;
+        if (!io.nop(++last_token_, {})) return;
+        in_flight_.emplace(last_token_, false);
+        reap(io.poll());
+        const Token token = ++last_token_;
+        const auto done = io.run(token, [&io](Token own) { return io.nop(own); });
+        require(done ? done->token == token && done->res == 0 : done.error().code() == EBUSY, "run() does one NOP");
+    }
     void side_calls() {
         const Io& io = *io_;
-        switch (input_.up_to(3)) {
+        switch (input_.up_to(6)) {
+            case 4:
+                (void)io.list_dir_types(place_of(path()));
+                break;
+            case 5:
+                (void)io.try_lock(fd(), input_.flip() ? Lock::shared : Lock::exclusive);
+                (void)io.unlock(fd());
+                break;
+            case 6:
+                (void)io.file_system(fd());
+                (void)io.set_write_life(fd(), static_cast<WriteLife>(input_.up_to(7)));
+                (void)io.atomic_write_limits(fd());
+                break;
             case 0:
                 (void)io.list_dir(path());
                 break;
@@ -275,6 +392,8 @@ private:
     std::vector<int> fds_;
     std::unordered_map<Token, bool> in_flight_;  // and whether it opens a descriptor
     Token last_token_ = 0;
+    bool drained_ = false;  // something was queued with How::drain
+    std::deque<std::vector<struct ::iovec>> pieces_;
     Result<Io> io_;
 };
 
