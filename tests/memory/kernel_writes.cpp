@@ -116,6 +116,45 @@ void read_through(Io& io, File from, std::span<std::byte> into) {
     EXPECT(holds(into, 10) && came_from(into.first(10), 0));
 }
 
+// The same into pieces, of which the last that is reached is filled in part; and beside one that is cancelled.
+void read_in_pieces(Io& io, int fd, std::span<std::byte> first, std::span<std::byte> second) {
+    const struct ::iovec pieces[] = {{first.data(), 30}, {nullptr, 0}, {second.data(), second.size()}};
+    for (const How how : {How{}, How{.unregistered = true}}) {
+        forget(first);
+        forget(second);
+        EXPECT(result_of(io, io.readv(fd, pieces, 2 * block, 106, how), 106) == 100);
+        EXPECT(holds(first, 30) && came_from(first.first(30), 2 * block));
+        EXPECT(holds(second, 70) && came_from(second.first(70), 2 * block + 30));
+        // Without one that has no bytes, so that it may be fixed.
+        const struct ::iovec two[] = {pieces[0], pieces[2]};
+        forget(first);
+        forget(second);
+        EXPECT(result_of(io, io.readv(fd, two, file_bytes - 10, 106, how), 106) == 10);
+        EXPECT(holds(first, 10) && holds(second, 0));
+    }
+}
+
+// A token leads to its operation, whatever the kernel knows that by.
+void cancel_by_token(Io& io) {
+    int ends[2];
+    EXPECT(::pipe2(ends, O_CLOEXEC) == 0);
+    std::array<std::byte, 8> into{};
+    forget(into);
+    EXPECT(io.read(ends[0], into, UINT64_MAX, 109));
+    EXPECT(io.cancel(109, 109));
+    std::array<int, 2> results{1, 1};  // of the cancel that found the read, and of the read
+    std::size_t count = 0;
+    while (io.in_flight() > 0)
+        for (const Completion& done : io.park()) {
+            EXPECT(done.token == 109 && count < results.size());
+            results[count++ % results.size()] = done.res;
+        }
+    EXPECT(std::count(results.begin(), results.end(), -ECANCELED) == 1);
+    EXPECT(std::count(results.begin(), results.end(), 0) == 1);
+    EXPECT(holds(into, 0));
+    for (const int end : ends) ::close(end);
+}
+
 // Operations whose tokens are alike, of which each writes as much as its own result says, at its own address.
 void read_under_one_token(Io& io, int fd) {
     std::array<std::array<std::byte, 64>, 4> into;
@@ -301,6 +340,8 @@ void use(const Kind& kind, const std::string& directory, const std::string& path
         read_through(io, FileSlot(0), plain);
         read_through(io, FileSlot(0), fixed);
         EXPECT(io.counters().fixed == 10 && io.counters().unregistered == 10);
+        read_in_pieces(io, fd, std::span(plain).first(block / 2), std::span(plain).subspan(block / 2));
+        read_in_pieces(io, fd, fixed.first(block / 2), fixed.subspan(block / 2));
         // A file that may be polled, where its device can.
         const int direct = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
         if (direct >= 0) {
@@ -322,6 +363,7 @@ void use(const Kind& kind, const std::string& directory, const std::string& path
         }
     }
     read_under_one_token(io, fd);
+    cancel_by_token(io);
     ask_for_stats(io, fd, path);
     take_back(io, fd);
     fill_and_empty(io, fd);
@@ -367,8 +409,12 @@ void ask_without_a_ring(const std::string& directory, const std::string& path) {
     EXPECT(names.size() == 300 && names.front() == "a-name-that-is-rather-long-1000" &&
            names.back() == "a-name-that-is-rather-long-1299");
     EXPECT(io.list_dir(path.c_str()).error().code() == ENOTDIR);
+    EXPECT(must(io.list_dir_types(deep.c_str())).front().type == FileType::regular);
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     EXPECT(must(io.block_size(fd)) > 0);
+    EXPECT(must(io.file_system(fd)).bytes > 0);
+    const auto limits = io.atomic_write_limits(fd);
+    EXPECT(limits ? limits->largest > 0 : limits.error().code() == EOPNOTSUPP);
     const auto alignment = direct_io_alignment(fd);
     EXPECT(alignment ? alignment->memory > 0 && alignment->offset > 0 : alignment.error().code() == EOPNOTSUPP);
     ::close(fd);
