@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena: a lock-free stack of free buffers over memory that memory.cpp maps. Registering it
-// with a ring is register.cpp's.
+// The arena: a lock-free stack of free buffers over memory that memory.cpp maps, or that the caller
+// has. Registering it with a ring is register.cpp's.
 #include "squall/arena.hpp"
 
 #include <cerrno>
@@ -11,6 +11,7 @@
 #include "arena_control.hpp"
 #include "memory.hpp"
 #include "message.hpp"
+#include "owned.hpp"
 #include "sys.hpp"
 
 namespace squall {
@@ -18,6 +19,7 @@ namespace squall {
 namespace {
 
 using detail::ArenaControl;
+using detail::Mapping;
 using detail::text;
 
 constexpr std::size_t buffer_size_max = std::size_t{1} << 30;
@@ -27,6 +29,47 @@ constexpr std::size_t count_max = UINT32_MAX - 1;
 // half.
 constexpr std::uint64_t next_head(std::uint64_t head, std::uint32_t top) noexcept {
     return (head | UINT32_MAX) + 1 + top;
+}
+
+// Memory for what an arena of `count` buffers knows about itself.
+Result<Mapping> map_control(const std::string& doing, std::size_t count) {
+    const std::size_t bytes = detail::round_up(
+        sizeof(ArenaControl) + count * sizeof(std::atomic<std::uint32_t>), detail::base_page());
+    const long at =
+        sys::mmap(sys::host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (sys::is_error(at))
+        return detail::explain_mapping(static_cast<int>(-at),
+                                       doing + "mapping " + text(bytes) + " bytes");
+    return Mapping(sys::host, at, bytes);
+}
+
+Error cannot_be_kept(int status, const std::string& doing) {
+    return Error(-status, doing + "keeping it from a forked child (madvise)");
+}
+
+// Begins in `memory`, which is the arena's from now on, all its `count` buffers free.
+ArenaControl* begin(Mapping memory, const detail::Block& block, std::size_t buffer_size,
+                    std::size_t count) noexcept {
+    auto* const control = ::new (memory.get()) ArenaControl;
+    control->base = block.at;
+    control->bytes = block.bytes;
+    control->is_adopted = block.pages == Pages::adopted;
+    control->buffer_size = buffer_size;
+    control->count = count;
+    control->page_size = block.page_size;
+    control->control_bytes = memory.size();
+    control->pages = block.pages;
+    control->keepers.store(count + 1, std::memory_order_relaxed);
+    control->home.store(block.at, std::memory_order_relaxed);
+    control->next = reinterpret_cast<std::atomic<std::uint32_t>*>(control + 1);
+    // Buffer 0 on top, so that a young arena is used from its start.
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto under = static_cast<std::uint32_t>(i + 1 < count ? i + 2 : 0);
+        ::new (&control->next[i]) std::atomic<std::uint32_t>(under);
+    }
+    control->head.store(count > 0 ? 1 : 0, std::memory_order_relaxed);
+    memory.release();
+    return control;
 }
 
 }  // namespace
@@ -45,54 +88,46 @@ Result<BufferArena> BufferArena::create(const ArenaOptions& options) {
         return refuse("pages is " + text(static_cast<unsigned>(options.pages)),
                       "it must be one of squall::Pages's");
     const std::size_t wanted = options.buffer_size * options.count;  // at most 2^62: it cannot wrap
-
-    const std::size_t control_bytes =
-        detail::round_up(sizeof(ArenaControl) + options.count * sizeof(std::atomic<std::uint32_t>),
-                         detail::base_page());
-    const long control_at = sys::mmap(sys::host, control_bytes, PROT_READ | PROT_WRITE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (sys::is_error(control_at))
-        return detail::explain_mapping(
-            static_cast<int>(-control_at),
-            "BufferArena::create: mapping " + text(control_bytes) + " bytes");
-    void* const control_page = reinterpret_cast<void*>(static_cast<std::uintptr_t>(control_at));
-
+    const std::string doing = "BufferArena::create: ";
+    auto memory = map_control(doing, options.count);
+    if (!memory) return memory.error();
     const detail::Block block = detail::map_block(wanted, options.pages);
-    if (!block.at) {
-        sys::munmap(sys::host, control_page, control_bytes);
-        return detail::explain_block(block.error,
-                                     "BufferArena::create: mapping " + text(wanted) + " bytes",
+    if (!block.at)
+        return detail::explain_block(block.error, doing + "mapping " + text(wanted) + " bytes",
                                      options.pages, wanted);
-    }
-    int status = sys::madvise(control_page, control_bytes, MADV_WIPEONFORK);
+    int status = sys::madvise(memory->get(), memory->size(), MADV_WIPEONFORK);
     // I10. Also: a forked child would turn the arena's pages copy-on-write, and the parent's next
     // write to one would then go to a copy while the kernel's transfers still went to the page that
     // was registered.
     if (status >= 0) status = sys::madvise(block.at, block.bytes, MADV_DONTFORK);
     if (status < 0) {
         sys::munmap(sys::host, block.at, block.bytes);
-        sys::munmap(sys::host, control_page, control_bytes);
-        return Error(-status, "BufferArena::create: keeping it from a forked child (madvise)");
+        return cannot_be_kept(status, doing);
     }
+    return BufferArena(begin(*std::move(memory), block, options.buffer_size, options.count));
+}
 
-    auto* const control = ::new (control_page) ArenaControl;
-    control->base = block.at;
-    control->bytes = block.bytes;
-    control->buffer_size = options.buffer_size;
-    control->count = options.count;
-    control->page_size = block.page_size;
-    control->control_bytes = control_bytes;
-    control->pages = block.pages;
-    control->keepers.store(options.count + 1, std::memory_order_relaxed);
-    control->home.store(block.at, std::memory_order_relaxed);
-    control->next = reinterpret_cast<std::atomic<std::uint32_t>*>(control + 1);
-    // Buffer 0 on top, so that a young arena is used from its start.
-    for (std::size_t i = 0; i < options.count; ++i) {
-        const auto under = static_cast<std::uint32_t>(i + 1 < options.count ? i + 2 : 0);
-        ::new (&control->next[i]) std::atomic<std::uint32_t>(under);
-    }
-    control->head.store(1, std::memory_order_relaxed);
-    return BufferArena(control);
+Result<BufferArena> BufferArena::adopt(std::span<std::byte> memory, std::size_t buffer_size) {
+    const auto refuse = [](const std::string& value, const std::string& rule) {
+        return Error(EINVAL, "BufferArena::adopt: " + value, rule);
+    };
+    if (memory.empty()) return refuse("memory has 0 bytes", "it must have some");
+    if (buffer_size % 512 != 0 || buffer_size > buffer_size_max || buffer_size > memory.size())
+        return refuse("buffer_size is " + text(buffer_size),
+                      "it must be 0 for no leases, or a multiple of 512, at most " +
+                          text(buffer_size_max) + " and the memory's " + text(memory.size()));
+    const std::size_t count = buffer_size == 0 ? 0 : memory.size() / buffer_size;
+    if (count > count_max)
+        return refuse("buffer_size is " + text(buffer_size), "the memory's " + text(memory.size()) +
+                                                                 " bytes would be more than " +
+                                                                 text(count_max) + " buffers");
+    const std::string doing = "BufferArena::adopt: ";
+    auto known = map_control(doing, count);
+    if (!known) return known.error();
+    if (const int status = sys::madvise(known->get(), known->size(), MADV_WIPEONFORK); status < 0)
+        return cannot_be_kept(status, doing);
+    const detail::Block block{memory.data(), memory.size(), detail::base_page(), Pages::adopted, 0};
+    return BufferArena(begin(*std::move(known), block, buffer_size, count));
 }
 
 std::optional<FixedBuffer> BufferArena::acquire() noexcept {
@@ -140,7 +175,7 @@ void detail::let_go(ArenaControl* arena, std::uint64_t keepers) noexcept {
     // memory and with its control comes before the last one unmaps both. In a forked child the
     // count begins at 0, so that nobody is the last (I10).
     if (arena->keepers.fetch_sub(keepers, std::memory_order_acq_rel) != keepers) return;
-    sys::munmap(sys::host, arena->base, arena->bytes);
+    if (!arena->is_adopted) sys::munmap(sys::host, arena->base, arena->bytes);
     sys::munmap(sys::host, arena, arena->control_bytes);
 }
 

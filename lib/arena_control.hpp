@@ -16,7 +16,8 @@ namespace squall::detail {
 
 struct ArenaControl {
     std::byte* base = nullptr;
-    std::size_t bytes = 0;  // of the mapping at base
+    std::size_t bytes = 0;    // of the mapping at base
+    bool is_adopted = false;  // and so the caller's to unmap
     std::size_t buffer_size = 0;
     std::size_t count = 0;
     std::size_t page_size = 0;

@@ -180,6 +180,7 @@ Block map_block(std::size_t wanted, Pages pages) {
         case Pages::base:
             return map_base(wanted, true);
         case Pages::automatic:
+        case Pages::adopted:  // an answer alone
             break;
     }
     // Rounding up to a huge page may double a small arena, and does no more than that: the page may

@@ -55,6 +55,9 @@ public:
     ~Mapping() { reset(); }
 
     [[nodiscard]] std::byte* get() const noexcept { return at_; }
+    [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
+    // Somebody else unmaps it.
+    void release() noexcept { at_ = nullptr; }
     void reset() noexcept {
         if (std::byte* const at = std::exchange(at_, nullptr)) sys::munmap(kernel_, at, bytes_);
     }

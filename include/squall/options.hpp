@@ -135,6 +135,8 @@ enum class Pages : std::uint8_t {
     hugetlb,      // MAP_HUGETLB: pages the operator reserved (vm.nr_hugepages)
     transparent,  // transparent huge pages (madvise)
     base,         // the machine's ordinary pages, 4 KiB on x86-64
+    // An answer alone: whatever the memory is made of that BufferArena::adopt() was given.
+    adopted,
 };
 
 struct ArenaOptions {

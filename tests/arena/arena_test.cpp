@@ -452,5 +452,156 @@ TEST(ArenaEnd, ByTheLastLeaseLeavesAForkedChildNothingToDo) {
     EXPECT_LT(bytes_mapped(), before);
 }
 
+// --- Adopted memory ---------------------------------------------------------------------------------------------------
+
+// Memory as an engine has it, unmapped by itself.
+class Pool {
+public:
+    explicit Pool(std::size_t bytes, int fd = -1)
+        : bytes_(bytes),
+          at_(static_cast<std::byte*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                             fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0))) {
+        EXPECT_NE(at_, MAP_FAILED);
+    }
+    ~Pool() { ::munmap(at_, bytes_); }
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    [[nodiscard]] std::span<std::byte> all() const { return {at_, bytes_}; }
+
+private:
+    std::size_t bytes_;
+    std::byte* at_;
+};
+
+// Writes and reads back through an Io that it is given to, all of it fixed.
+void expect_fixed_transfers(BufferArena& arena, std::span<std::byte> within) {
+    const TempDir dir;
+    const Fd file(::open(dir.file("f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    Io io = make_io({.entries = 4, .arena = &arena});
+    fill_pattern(within, 0);
+    EXPECT_EQ(result_of(io, io.write(file, within, 0, 1)), static_cast<std::int32_t>(within.size()));
+    std::fill(within.begin(), within.end(), std::byte{});
+    EXPECT_EQ(result_of(io, io.read(file, within, 0, 2)), static_cast<std::int32_t>(within.size()));
+    EXPECT_EQ(find_wrong(within, 0), -1);
+    EXPECT_EQ(io.counters().fixed, 2U);
+}
+
+TEST(AdoptedArena, RegistersMemoryOfTheCallersAtAnyAddressAndLeavesItMapped) {
+    const Pool pool(1 << 20);
+    {
+        BufferArena arena = BufferArena::adopt(pool.all().subspan(100, 50'001)).value();
+        EXPECT_EQ(arena.memory().data(), pool.all().data() + 100);
+        EXPECT_EQ(arena.memory().size(), 50'001U);
+        EXPECT_EQ(arena.pages(), Pages::adopted);
+        EXPECT_EQ(arena.page_size(), static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
+        EXPECT_EQ(arena.count(), 0U);
+        EXPECT_FALSE(arena.acquire()) << "the caller keeps the books";
+        EXPECT_TRUE(arena.contains(pool.all().subspan(100, 50'001)));
+        EXPECT_FALSE(arena.contains(pool.all().subspan(99, 2)));
+        expect_fixed_transfers(arena, pool.all().subspan(5000, 40'000));
+        expect_fixed_transfers(arena, pool.all().subspan(100, 50'001));
+        Io io = make_io({.entries = 4, .arena = &arena});
+        const Fd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+        EXPECT_EQ(result_of(io, io.write(null, pool.all().subspan(99, 10), 0, 1)), 10);
+        EXPECT_EQ(io.counters().unregistered, 1U) << "a byte lies before it";
+    }
+    std::fill(pool.all().begin(), pool.all().end(), std::byte{1});
+}
+
+TEST(AdoptedArena, LeasesBuffersOfItWhereItIsAskedTo) {
+    const Pool pool(1 << 16);
+    {
+        std::optional<FixedBuffer> last;
+        {
+            BufferArena arena = BufferArena::adopt(pool.all().first(10 * 4096 + 4095), 4096).value();
+            EXPECT_EQ(arena.count(), 10U);
+            std::vector<FixedBuffer> held;
+            while (auto buffer = arena.acquire()) held.push_back(*std::move(buffer));
+            ASSERT_EQ(held.size(), 10U);
+            for (std::size_t i = 0; i < held.size(); ++i) EXPECT_EQ(held[i].data(), pool.all().data() + i * 4096);
+            expect_fixed_transfers(arena, held[3].bytes());
+            last = std::move(held[9]);
+        }
+        std::fill(last->begin(), last->end(), std::byte{7});
+    }
+    EXPECT_EQ(pool.all()[9 * 4096], std::byte{7}) << "it is the caller's still";
+}
+
+TEST(AdoptedArena, MayBeAMemfdOrAllocatedByTheProgram) {
+    const Fd fd(::memfd_create("pool", MFD_CLOEXEC));
+    ASSERT_EQ(::ftruncate(fd, 1 << 16), 0);
+    const Pool shared(1 << 16, fd);
+    BufferArena first = BufferArena::adopt(shared.all(), 512).value();
+    expect_fixed_transfers(first, shared.all().first(4096));
+    std::vector<std::byte> heap(1 << 16);
+    BufferArena second = BufferArena::adopt(heap).value();
+    expect_fixed_transfers(second, std::span(heap).subspan(1, 60'000));
+}
+
+TEST(AdoptedArena, GivesBackWhatItMapsItself) {
+    const Pool pool(1 << 16);
+    const std::uint64_t before = bytes_mapped();
+    {
+        BufferArena arena = BufferArena::adopt(pool.all(), 4096).value();
+        Io io = make_io({.entries = 4, .arena = &arena});
+        const BufferArena moved = std::move(arena);
+        const auto lease = make_arena().acquire();
+    }
+    EXPECT_EQ(bytes_mapped(), before);
+}
+
+TEST(AdoptedArena, WhatCannotBeAdoptedIsSaidByValueAndRule) {
+    const Pool pool(8192);
+    const auto message = [](const Result<BufferArena>& refused) {
+        EXPECT_FALSE(refused);
+        EXPECT_EQ(refused.error().code(), EINVAL);
+        return refused.error().message();
+    };
+    EXPECT_EQ(message(BufferArena::adopt({})),
+              "BufferArena::adopt: memory has 0 bytes: EINVAL (Invalid argument): it must have some");
+    for (const std::size_t size : {1U, 511U, 8704U})
+        EXPECT_EQ(
+            message(BufferArena::adopt(pool.all(), size)),
+            "BufferArena::adopt: buffer_size is " + std::to_string(size) +
+                ": EINVAL (Invalid argument): it must be 0 for no leases, or a multiple of 512, at most 1073741824 "
+                "and the memory's 8192");
+    EXPECT_NE(message(BufferArena::adopt({pool.all().data(), std::size_t{1} << 62}, 512)).find("4294967294 buffers"),
+              std::string::npos);
+    EXPECT_EQ(message(BufferArena::create({.pages = Pages::adopted})),
+              "BufferArena::create: pages is 4: EINVAL (Invalid argument): it must be one of squall::Pages's");
+    for (const long number : {SYS_mmap, SYS_madvise}) {
+        const Intercept none(refuse(number, -ENOMEM));
+        EXPECT_EQ(BufferArena::adopt(pool.all()).error().code(), ENOMEM);
+    }
+}
+
+TEST(AdoptedArena, MemoryThatIsNotThereOrAFilesIsRefusedByTheIo) {
+    std::byte* gone = nullptr;
+    {
+        const Pool pool(1 << 16);
+        gone = pool.all().data();
+    }
+    BufferArena nowhere = BufferArena::adopt({gone, 1 << 16}).value();
+    EXPECT_EQ(Io::create({.entries = 1, .arena = &nowhere}).error().code(), EFAULT);
+    const TempDir dir;
+    write_file(dir.file("f"), std::vector<std::byte>(1 << 16));
+    const Fd file(::open(dir.file("f").c_str(), O_RDWR | O_CLOEXEC));
+    const Pool mapped(1 << 16, file);
+    BufferArena of_a_file = BufferArena::adopt(mapped.all()).value();
+    const auto made = Io::create({.entries = 1, .arena = &of_a_file});
+    // Not of a file system in memory, and by some kernels of none.
+    EXPECT_TRUE(made || made.error().code() == EOPNOTSUPP || made.error().code() == EFAULT);
+}
+
+TEST(AdoptedArena, StaysTheCallersInAForkedChildToo) {
+    const Pool pool(1 << 16);
+    BufferArena arena = BufferArena::adopt(pool.all(), 4096).value();
+    pool.all()[5] = std::byte{9};
+    in_child_alone([&] {
+        EXPECT_FALSE(arena.acquire());
+        EXPECT_EQ(pool.all()[5], std::byte{9});
+    });
+}
+
 }  // namespace
 }  // namespace squall
