@@ -64,6 +64,7 @@ private:
         std::uint32_t table_index;
         Role role;
         bool drains;
+        bool is_cancelled;  // not to be sent again
         // How many operations had it before: part of the name, so that a cancel which the kernel
         // comes to late does not hit the one that has the record by then.
         std::uint32_t generation;
@@ -93,7 +94,7 @@ private:
     std::uint32_t room() noexcept;
     void record_pending() noexcept;
     void record_open(Record& record, abi::SqeWords& words) noexcept;
-    void record_cancel(std::uint32_t itself, abi::SqeWords& words) const noexcept;
+    void record_cancel(std::uint32_t itself, abi::SqeWords& words) noexcept;
     const abi::SqeWords* take_back(const Token* only) noexcept;
     int poll() noexcept;
     int wait_for_more() noexcept;
@@ -287,7 +288,7 @@ void Polled::record_pending() noexcept {
     Record& record = records_[number];
     record.token = static_cast<Token>(words.user_data);
     record.role = Record::Role::ordinary;
-    record.drains = false;
+    record.drains = record.is_cancelled = false;
     words.user_data = abi::Word{name_of(number)};
     if (pending == Pending::in_polled) {
         record.role = Record::Role::transfer;
@@ -322,19 +323,33 @@ void Polled::record_open(Record& record, abi::SqeWords& words) noexcept {
     words.buffer = abi::buffer_word(buf_index, 0);
 }
 
-// What the kernel knows by another name is cancelled by that; what the polled ring has cannot be,
-// and is as unknown to it as a transfer at any device.
-void Polled::record_cancel(std::uint32_t itself, abi::SqeWords& words) const noexcept {
+// What the kernel knows by another name is cancelled by that. What the polled ring has cannot be, but
+// need not be sent again when it is refused.
+void Polled::record_cancel(std::uint32_t itself, abi::SqeWords& words) noexcept {
     const auto sqe = std::bit_cast<abi::Sqe>(words);
-    if (sqe.op_flags != 0) return;  // by no token
-    const auto is_it = [&](std::uint32_t number) {
-        const Record& record = records_[number];
-        return record.role != Record::Role::none && record.token == sqe.addr && number != itself;
-    };
-    std::uint32_t number = 0;
-    while (number < total_ && !is_it(number)) ++number;
+    const bool of_a_slot = (sqe.flags & abi::sqe_fixed_file) != 0;
     constexpr Token nothing = UINT64_MAX;
-    words.addr = abi::Word{number < total_ ? name_of(number) : nothing};
+    Token name = nothing;
+    Record* in_polled = nullptr;
+    for (std::uint32_t number = 0; number < total_; ++number) {
+        Record& record = records_[number];
+        if (record.role == Record::Role::none || number == itself) continue;
+        const bool is_transfer = record.role == Record::Role::transfer;
+        if ((sqe.op_flags & abi::async_cancel_all) != 0) {
+            const bool is_meant =
+                (sqe.op_flags & abi::async_cancel_any) != 0 ||
+                (of_a_slot && record.table_index == std::bit_cast<OpFd>(words.op_fd).fd);
+            record.is_cancelled = record.is_cancelled || (is_transfer && is_meant);
+        } else if (record.token == sqe.addr) {
+            if (is_transfer)
+                in_polled = &record;
+            else if (name == nothing)
+                name = name_of(number);
+        }
+    }
+    if ((sqe.op_flags & abi::async_cancel_all) != 0) return;
+    if (name == nothing && in_polled) in_polled->is_cancelled = true;
+    words.addr = abi::Word{name};
 }
 
 const abi::SqeWords* Polled::take_back(const Token* only) noexcept {
@@ -426,6 +441,11 @@ void Polled::reap_polled() noexcept {
             const auto sqe = std::bit_cast<abi::Sqe>(polled_.queues.sq.at(number));
             // Of one with RWF flags it may be those that are refused: the next one will tell.
             if (sqe.op_flags == 0) refuse(slot, abi::Op{sqe.opcode});
+            if (record.is_cancelled) {
+                --slot.transfers;
+                deliver(number, -ECANCELED, 0);
+                return;
+            }
             record.role = Record::Role::refused;
             refused_[refused_count_++] = number;
             return;

@@ -171,6 +171,145 @@ TEST(SubmissionQueue, StaysFullWhenItIsWiped) {
     EXPECT_EQ(wiped.in_flight(), 0U);
 }
 
+// Both queues with their counts, as a front has them.
+struct Both : Queues {
+    explicit Both(FakeRing& ring) {
+        sq = ring.submission_queue();
+        cq = ring.completion_queue();
+        counters.submitted = ring.sq_tail;
+        counters.completed = ring.sq_tail;
+    }
+    void push(std::uint64_t token, std::uint8_t flags = 0) {
+        abi::SqeWords& sqe = free_sqes().front();
+        sqe.op_fd = abi::op_fd_word(abi::Op::read, flags, 7);
+        sqe.user_data = abi::Word{token};
+        ++counters.submitted;
+    }
+    void publish() { sq.publish(counters.submitted); }
+    [[nodiscard]] std::uint8_t flags_of_last() const { return abi::flags_of(sq.queued(counters.submitted - 1).op_fd); }
+};
+
+TEST(Queues, RoomIsWhatBothQueuesHaveWhereverTheyWrap) {
+    for (std::uint32_t start = UINT32_MAX - 9; start != 10; ++start) {
+        FakeRing ring(8, 8, start);
+        Both queues(ring);
+        for (std::uint32_t queued = 0; queued < 8; ++queued) {
+            EXPECT_EQ(queues.room(), 8 - queued);
+            queues.push(queued);
+        }
+        EXPECT_EQ(queues.room(), 0U);
+        EXPECT_TRUE(queues.free_sqes().empty());
+        for (std::uint32_t left = 8; left > 0; --left) {
+            ASSERT_NE(queues.take_back(false), nullptr);
+            EXPECT_EQ(queues.room(), 9 - left);
+        }
+    }
+}
+
+TEST(Queues, RoomIsForNoMoreThanTheCompletionQueueCanAnswerFor) {
+    FakeRing ring(8, 16);
+    Both queues(ring);
+    for (std::uint32_t i = 0; i < 8; ++i) queues.push(i);
+    EXPECT_EQ(queues.room(), 0U) << "the SQ is full";
+    queues.publish();
+    store_release(&ring.sq_head, 3U);
+    EXPECT_EQ(queues.room(), 3U) << "the kernel took so many";
+    store_release(&ring.sq_head, 8U);
+    EXPECT_EQ(queues.room(), 8U);
+    for (std::uint32_t i = 8; i < 14; ++i) queues.push(i);
+    EXPECT_EQ(queues.room(), 2U) << "both have as much";
+    queues.publish();
+    store_release(&ring.sq_head, 14U);
+    EXPECT_EQ(queues.room(), 2U) << "the SQ is empty, and the CQ is all but promised";
+    for (std::uint32_t i = 0; i < 5; ++i) ring.post(i);
+    EXPECT_EQ(queues.room(), 2U) << "what is there is in the CQ";
+    {
+        queues.complete(5);
+        const Completions held(queues.cq, 5, 0);
+        EXPECT_EQ(queues.in_flight(), 9U);
+        EXPECT_EQ(queues.room(), 2U) << "and is still read";
+    }
+    EXPECT_EQ(queues.room(), 7U);
+}
+
+TEST(Queues, AreChainedWhereTheLastIsLinkedAndStillQueued) {
+    FakeRing ring(4, 8, UINT32_MAX - 2);
+    Both queues(ring);
+    EXPECT_FALSE(queues.is_chained()) << "nothing was ever queued";
+    for (const std::uint8_t link : {abi::sqe_io_link, abi::sqe_io_hardlink}) {
+        queues.push(1);
+        EXPECT_FALSE(queues.is_chained());
+        queues.push(2, static_cast<std::uint8_t>(link | abi::sqe_async | abi::sqe_fixed_file));
+        EXPECT_TRUE(queues.is_chained());
+        queues.publish();
+        EXPECT_TRUE(queues.is_chained()) << "it was shown to the kernel, which did not take it";
+        queues.push(3, abi::sqe_io_drain);
+        EXPECT_FALSE(queues.is_chained()) << "the chain has an end";
+        queues.push(4, link);
+        EXPECT_TRUE(queues.is_chained());
+        queues.publish();
+        EXPECT_EQ(ring.consume(), 4U);
+        EXPECT_FALSE(queues.is_chained()) << "the kernel has it, and ended the chain there";
+        queues.reap([](const Completion&) {});
+    }
+}
+
+TEST(Queues, WhatIsTakenBackIsLinkedToNothing) {
+    for (const std::uint8_t link : {abi::sqe_io_link, abi::sqe_io_hardlink}) {
+        constexpr std::uint8_t others = abi::sqe_async | abi::sqe_io_drain | abi::sqe_fixed_file;
+        FakeRing ring(4, 8, UINT32_MAX - 1);
+        Both queues(ring);
+        queues.push(1, link);
+        queues.push(2, static_cast<std::uint8_t>(link | others));
+        queues.push(3, link);
+        const abi::SqeWords* back = queues.take_back(false);
+        ASSERT_NE(back, nullptr);
+        EXPECT_EQ(back->user_data, abi::Word{3});
+        EXPECT_EQ(abi::flags_of(back->op_fd), link) << "it comes back as it was";
+        EXPECT_FALSE(queues.is_chained());
+        EXPECT_EQ(queues.flags_of_last(), others) << "all else stays";
+        EXPECT_EQ(abi::op_of(queues.sq.queued(queues.counters.submitted - 1).op_fd), abi::Op::read);
+        EXPECT_EQ(abi::fd_of(queues.sq.queued(queues.counters.submitted - 1).op_fd), 7U);
+        EXPECT_EQ(abi::flags_of(queues.sq.queued(queues.counters.submitted - 2).op_fd), link)
+            << "nor what is before it";
+        // What comes in its place is not linked either.
+        queues.push(4);
+        back = queues.take_back(false);
+        ASSERT_NE(back, nullptr);
+        EXPECT_EQ(back->user_data, abi::Word{4});
+        ASSERT_NE(queues.take_back(false), nullptr);
+        EXPECT_EQ(queues.flags_of_last(), 0U);
+        back = queues.take_back(false);
+        ASSERT_NE(back, nullptr);
+        EXPECT_EQ(back->user_data, abi::Word{1});
+        EXPECT_EQ(queues.take_back(false), nullptr);
+        EXPECT_EQ(queues.in_flight(), 0U);
+    }
+}
+
+TEST(Queues, WhatTheKernelHasOrAPollerWasShownStaysAsItIs) {
+    FakeRing ring(4, 8);
+    Both queues(ring);
+    queues.push(1, abi::sqe_io_link);
+    queues.publish();
+    queues.push(2);
+    ASSERT_NE(queues.take_back(true), nullptr);
+    EXPECT_EQ(queues.flags_of_last(), abi::sqe_io_link) << "the poller may be reading it";
+    EXPECT_EQ(queues.take_back(true), nullptr);
+    // Without a poller it is taken back, and is not shown any more.
+    queues.push(2);
+    ASSERT_NE(queues.take_back(false), nullptr);
+    EXPECT_EQ(queues.flags_of_last(), 0U);
+    EXPECT_EQ(ring.sq_tail, 1U);
+    queues.push(2);
+    queues.publish();
+    store_release(&ring.sq_head, 1U);
+    ring.sqes[0].op_fd = abi::op_fd_word(abi::Op::read, abi::sqe_io_link, 7);
+    ASSERT_NE(queues.take_back(false), nullptr);
+    EXPECT_EQ(queues.flags_of_last(), abi::sqe_io_link) << "the kernel took it";
+    EXPECT_EQ(queues.take_back(false), nullptr);
+}
+
 TEST(SubmissionQueueDeathTest, RefusesAHeadThatOvertookTheTail) {
     FakeRing ring(8, 16);
     Producer sq(ring);

@@ -223,6 +223,68 @@ TEST_F(PolledTest, AFileOpenedIntoASlotIsOpenedOnceForBothTables) {
     EXPECT_EQ(io->poll().size(), 1U);
 }
 
+TEST_F(PolledTest, AnOpenThatSaysHowItsPathIsResolvedIsForBothTablesToo) {
+    begin();
+    struct Seen {
+        abi::Sqe sqe;
+        abi::OpenHow how;
+    };
+    const auto open = [&](FileSlot slot, const OpenOptions& options, std::int32_t result) {
+        Seen seen{};
+        EXPECT_TRUE(io->open("file", options, slot, 9));
+        EXPECT_TRUE(io->poll().empty());
+        seen.sqe = companion().consumed.back();
+        seen.how = *reinterpret_cast<const abi::OpenHow*>(seen.sqe.off);
+        complete(companion(), {result});
+        EXPECT_EQ(results(io->poll()), (Results{{9, result < 0 ? result : 0}}));
+        return seen;
+    };
+    constexpr std::uint64_t beneath = 8;
+    const std::size_t descriptors = descriptors_now();
+    const Seen seen = open(FileSlot(0), {.read = true, .write = true, .create = true, .resolve = beneath}, ::dup(0));
+    EXPECT_EQ(seen.sqe.opcode, static_cast<std::uint8_t>(abi::Op::openat2));
+    EXPECT_EQ(seen.sqe.len, sizeof(abi::OpenHow));
+    EXPECT_EQ(seen.sqe.op_flags, 0U) << "its flags are elsewhere";
+    EXPECT_EQ(seen.sqe.file_index, 0U);
+    EXPECT_EQ(seen.sqe.buf_index, 0U);
+    EXPECT_EQ(seen.how.flags, static_cast<std::uint64_t>(O_RDWR | O_CREAT | O_CLOEXEC));
+    EXPECT_EQ(seen.how.mode, 0644U);
+    EXPECT_EQ(seen.how.resolve, beneath);
+    EXPECT_EQ(descriptors_now(), descriptors) << "the tables hold it";
+    trace.take();
+    ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 1));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
+    complete(polled(), {0});
+    EXPECT_EQ(io->poll().size(), 1U);
+    // Into no slot: the kernel is to refuse it, and would refuse that flag too.
+    const Seen nowhere = open(FileSlot(3), {.read = true, .resolve = beneath}, -EINVAL);
+    EXPECT_EQ(nowhere.sqe.file_index, 5U);
+    EXPECT_EQ(nowhere.how.flags, static_cast<std::uint64_t>(O_RDONLY));
+}
+
+TEST_F(PolledTest, AnOpenIntoASlotThatSomethingIsLinkedToIsRefused) {
+    begin();
+    for (const How how : {How{.link = true}, How{.hard_link = true}}) {
+        for (const std::uint64_t resolve : {0U, 8U}) {
+            ASSERT_TRUE(io->open("file", {.read = true, .resolve = resolve}, FileSlot(0), 1, how));
+            ASSERT_TRUE(io->read(FileSlot(0), memory, 0, 2));
+            EXPECT_TRUE(io->poll().empty());
+            EXPECT_EQ(companion().consumed.end()[-2].buf_index, 1U) << "which neither open is done with";
+            EXPECT_EQ(companion().consumed.back().opcode, static_cast<std::uint8_t>(abi::Op::read));
+            complete(companion(), {-EINVAL, -ECANCELED});
+            EXPECT_EQ(results(io->poll()), (Results{{1, -EINVAL}, {2, -ECANCELED}}));
+        }
+    }
+    // It may be the last part itself.
+    ASSERT_TRUE(io->nop(1, {.link = true}));
+    ASSERT_TRUE(io->open("file", {.read = true}, FileSlot(0), 2));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(companion().consumed.back().buf_index, 0U);
+    complete(companion(), {0, -ENOENT});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 0}, {2, -ENOENT}}));
+}
+
 TEST_F(PolledTest, AnOpenIntoNoSlotIsLeftToTheKernelToRefuse) {
     begin();
     EXPECT_TRUE(io->open("file", {.read = true}, FileSlot(3), 9));

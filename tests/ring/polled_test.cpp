@@ -279,6 +279,244 @@ TEST_F(PolledTest, SlotsOfThePolledRingAreReusedInAnyOrder) {
     EXPECT_EQ(results(io->poll()), (Results{{1, 0}, {3, 2}, {4, 3}, {5, 4}, {6, 5}}));
 }
 
+// --- Order, and what is cancelled -----------------------------------------------------------------------------------
+
+TEST_F(PolledTest, AChainIsTheCompanionsAndWhatComesBehindItIsPolledAgain) {
+    begin();
+    for (const How how : {How{.link = true}, How{.hard_link = true}}) {
+        trace.take();
+        ASSERT_TRUE(io->read(file, memory, 0, 1, how));
+        ASSERT_TRUE(io->write(file, memory, 0, 2, how));
+        ASSERT_TRUE(read(3)) << "the last of the chain";
+        ASSERT_TRUE(read(4));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\nenter 7 3 0 registered\n");
+        const auto& consumed = companion().consumed;
+        const auto link = how.link ? abi::sqe_io_link : abi::sqe_io_hardlink;
+        EXPECT_EQ(consumed.end()[-3].flags, abi::sqe_fixed_file | link);
+        EXPECT_EQ(consumed.end()[-2].flags, abi::sqe_fixed_file | link);
+        EXPECT_EQ(consumed.end()[-1].flags, abi::sqe_fixed_file);
+        EXPECT_EQ(polled().consumed.back().flags, abi::sqe_fixed_file);
+        complete(polled(), {4});
+        complete(companion(), {1, 2, 3});
+        EXPECT_EQ(results(io->poll()), (Results{{1, 1}, {2, 2}, {3, 3}, {4, 4}}));
+    }
+    EXPECT_EQ(io->counters().polled, counters.polled + 2);
+    // Linked to what is no transfer.
+    ASSERT_TRUE(io->nop(1, {.link = true}));
+    ASSERT_TRUE(read(2));
+    ASSERT_TRUE(io->nop(3));
+    ASSERT_TRUE(read(4));
+    trace.take();
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\nenter 7 3 0 registered\n");
+    // A chain ends where it was submitted.
+    ASSERT_TRUE(io->nop(5, {.link = true}));
+    EXPECT_TRUE(io->poll().empty());
+    trace.take();
+    ASSERT_TRUE(read(6));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
+    complete(polled(), {4, 6});
+    complete(companion(), {1, 2, 3, 5});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}}));
+    EXPECT_TRUE(io->set_file(file, 0)) << "none of the companion's transfers keeps the slot busy";
+}
+
+TEST_F(PolledTest, AChainThatTheCompanionDidNotTakeYetGoesOn) {
+    begin();
+    ASSERT_TRUE(io->nop(1, {.link = true}));
+    kernel.on_enter = [](const Enter&) { return std::optional<long>(-EAGAIN); };
+    EXPECT_TRUE(io->poll().empty());
+    kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(swallow(enter)); };
+    ASSERT_TRUE(read(2));
+    trace.take();
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 7 2 0 registered\n");
+    complete(companion(), {1, 2});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 1}, {2, 2}}));
+}
+
+TEST_F(PolledTest, WhereAPartOfAChainIsTakenBackTheNextTransferIsPolled) {
+    begin();
+    ASSERT_TRUE(io->read(file, memory, 0, 1, {.link = true}));
+    ASSERT_TRUE(read(2));
+    EXPECT_EQ(io->withdraw(), Token{2});
+    ASSERT_TRUE(read(3));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\nenter 7 1 0 registered\n");
+    EXPECT_EQ(companion().consumed.back().flags, abi::sqe_fixed_file) << "nothing is linked to it";
+    complete(polled(), {3});
+    complete(companion(), {1});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 1}, {3, 3}}));
+}
+
+TEST_F(PolledTest, ADrainedOperationHasNoRoomWhilePolledTransfersAreInFlight) {
+    begin();
+    constexpr How drained{.drain = true};
+    const auto expect_no_room = [&] {
+        const std::uint64_t full = io->counters().queue_full;
+        EXPECT_FALSE(io->nop(9, drained));
+        EXPECT_FALSE(io->read(file, memory, 0, 9, drained));
+        EXPECT_EQ(io->counters().queue_full, full + 2);
+    };
+    ASSERT_TRUE(read(1));
+    ASSERT_TRUE(write(2));
+    expect_no_room();
+    EXPECT_TRUE(io->poll().empty());
+    expect_no_room();
+    // One is refused and has not been sent again: the companion takes nothing.
+    const std::size_t taken = companion().consumed.size();
+    for (Token token = 10; token < 10 + entries; ++token) ASSERT_TRUE(io->nop(token));
+    kernel.on_enter = [this](const Enter& enter) -> std::optional<long> {
+        if (&asked(enter) == &companion()) return -EAGAIN;
+        return swallow(enter);
+    };
+    complete(polled(), {-EOPNOTSUPP, 2});
+    EXPECT_EQ(results(io->poll()), (Results{{2, 2}}));
+    EXPECT_EQ(io->counters().poll_refused, 0U);
+    while (io->in_flight() > 2) ASSERT_TRUE(io->withdraw());
+    expect_no_room();
+    EXPECT_EQ(companion().consumed.size(), taken);
+    // It has been sent: the companion knows of it.
+    kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(swallow(enter)); };
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(io->counters().poll_refused, 1U);
+    ASSERT_TRUE(io->nop(3, drained));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(companion().consumed.back().flags, abi::sqe_io_drain);
+    complete(companion(), {10, 1, 3});
+    EXPECT_EQ(results(io->poll()), (Results{{10, 10}, {1, 1}, {3, 3}}));
+}
+
+TEST_F(PolledTest, WhatIsBehindADrainedOperationIsTheCompanionsUntilThatHasCompleted) {
+    begin();
+    ASSERT_TRUE(io->read(file, memory, 0, 1, {.drain = true})) << "nothing is in flight";
+    ASSERT_TRUE(read(2));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 7 2 0 registered\n");
+    EXPECT_EQ(companion().consumed.end()[-2].flags, abi::sqe_fixed_file | abi::sqe_io_drain);
+    ASSERT_TRUE(write(3));
+    ASSERT_TRUE(io->nop(4, {.drain = true})) << "no polled transfer is in flight";
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 7 2 0 registered\n");
+    complete(companion(), {1, 2, 3});
+    EXPECT_EQ(io->poll().size(), 3U);
+    ASSERT_TRUE(read(5));
+    trace.take();
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n") << "another one is still in flight";
+    complete(companion(), {4, 5});
+    EXPECT_EQ(io->poll().size(), 2U);
+    ASSERT_TRUE(read(6));
+    trace.take();
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
+    complete(polled(), {6});
+    EXPECT_EQ(results(io->poll()), (Results{{6, 6}}));
+    // One that is taken back is none.
+    ASSERT_TRUE(io->nop(7, {.drain = true}));
+    EXPECT_EQ(io->withdraw(), Token{7});
+    ASSERT_TRUE(read(8));
+    trace.take();
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
+    complete(polled(), {8});
+    EXPECT_EQ(results(io->poll()), (Results{{8, 8}}));
+    expect_conserved();
+}
+
+TEST_F(PolledTest, ACancelNamesTheRecordOfItsTarget) {
+    begin();
+    const auto named = [this] { return companion().consumed.back().addr; };
+    for (Token token = 1000; token < 1003; ++token) ASSERT_TRUE(io->nop(token));
+    EXPECT_TRUE(io->poll().empty());
+    const auto first = companion().consumed.end() - 3;
+    const std::uint64_t numbers[] = {first[0].user_data, first[1].user_data, first[2].user_data};
+    for (const std::size_t which : {1U, 0U, 2U}) {
+        ASSERT_TRUE(io->cancel(1000 + which, 7));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(companion().consumed.back().opcode, static_cast<std::uint8_t>(abi::Op::async_cancel));
+        EXPECT_EQ(named(), numbers[which]);
+        companion().post(companion().consumed.back().user_data, -ENOENT);
+        EXPECT_EQ(results(io->poll()), (Results{{7, -ENOENT}})) << "of the companion's own it is what it says";
+    }
+    // With the token of its target, and of one that is not submitted yet.
+    ASSERT_TRUE(io->nop(UINT64_MAX));
+    ASSERT_TRUE(io->cancel(UINT64_MAX, UINT64_MAX));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(named(), companion().consumed.end()[-2].user_data);
+    EXPECT_NE(named(), companion().consumed.back().user_data);
+    for (std::size_t back = 2; back > 0; --back)
+        companion().post((companion().consumed.end() - static_cast<std::ptrdiff_t>(back))->user_data, 0);
+    EXPECT_EQ(io->poll().size(), 2U);
+    // What is nowhere, itself and what has completed among it, has the number of no record.
+    for (const Token token : {Token{7}, Token{0}, UINT64_MAX, numbers[0]}) {
+        ASSERT_TRUE(io->cancel(token, 7));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_GE(named(), io->features().cq_entries);
+        companion().post(companion().consumed.back().user_data, -ENOENT);
+        EXPECT_EQ(results(io->poll()), (Results{{7, -ENOENT}}));
+    }
+    for (const std::uint64_t number : numbers) companion().post(number, 0);
+    EXPECT_EQ(io->poll().size(), 3U);
+}
+
+TEST_F(PolledTest, WhatThePolledRingHasIsPastCancelling) {
+    begin();
+    ASSERT_TRUE(read(1));
+    EXPECT_TRUE(io->poll().empty());
+    const auto answer = [this](std::int32_t result) {
+        EXPECT_TRUE(io->cancel(1, 2));
+        EXPECT_TRUE(io->poll().empty());
+        companion().post(companion().consumed.back().user_data, result);
+        return results(io->poll());
+    };
+    EXPECT_EQ(answer(-ENOENT), (Results{{2, -ENOENT}}));
+    EXPECT_GE(companion().consumed.back().addr, UINT64_MAX) << "which the other ring does not know";
+    // Refused, it is not sent to that.
+    complete(polled(), {-EOPNOTSUPP});
+    EXPECT_EQ(results(io->poll()), (Results{{1, -ECANCELED}}));
+    EXPECT_EQ(io->counters().poll_refused, counters.poll_refused);
+    for (const bool all : {true, false}) {
+        ASSERT_TRUE(write(1));
+        ASSERT_TRUE(all ? io->cancel_all(2) : io->cancel_file(file, 2));
+        EXPECT_TRUE(io->poll().empty());
+        complete(polled(), {all ? -EIO : -EOPNOTSUPP});
+        companion().post(companion().consumed.back().user_data, 0);
+        EXPECT_EQ(results(io->poll()), (Results{{1, all ? -EIO : -ECANCELED}, {2, 0}}));
+    }
+    // One that was sent there is found there.
+    ASSERT_TRUE(io->set_file(file, 0));
+    ASSERT_TRUE(read(1));
+    EXPECT_TRUE(io->poll().empty());
+    complete(polled(), {-EOPNOTSUPP});
+    EXPECT_TRUE(io->poll().empty());
+    const std::uint64_t number = companion().consumed.back().user_data;
+    EXPECT_EQ(answer(0), (Results{{2, 0}}));
+    EXPECT_EQ(companion().consumed.back().addr, number);
+    companion().post(number, -ECANCELED);
+    EXPECT_EQ(results(io->poll()), (Results{{1, -ECANCELED}}));
+    EXPECT_EQ(answer(-ENOENT), (Results{{2, -ENOENT}})) << "it is not in flight any more";
+}
+
+TEST_F(PolledTest, CancelFileAndCancelAllAreAskedOfTheCompanionAsTheyAre) {
+    begin();
+    ASSERT_TRUE(io->cancel_file(file, 1));
+    ASSERT_TRUE(io->cancel_all(2));
+    EXPECT_TRUE(io->poll().empty());
+    const abi::Sqe& by_file = companion().consumed.end()[-2];
+    EXPECT_EQ(by_file.flags, abi::sqe_fixed_file);
+    EXPECT_EQ(by_file.fd, 2);
+    EXPECT_EQ(by_file.addr, 0U);
+    EXPECT_EQ(by_file.op_flags, abi::async_cancel_fd | abi::async_cancel_all);
+    const abi::Sqe& all = companion().consumed.back();
+    EXPECT_EQ(all.addr, 0U);
+    EXPECT_EQ(all.op_flags, abi::async_cancel_any | abi::async_cancel_all);
+    complete(companion(), {3, 4});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 3}, {2, 4}}));
+}
+
 // --- Refusals -------------------------------------------------------------------------------------------------------
 
 TEST_F(PolledTest, WhatThePolledRingRefusesIsSentToTheOtherAtOnce) {
@@ -399,6 +637,77 @@ TEST_F(PolledTest, TheCompanionsTaskWorkIsRunToItsEndToo) {
     EXPECT_EQ(io->poll().size(), 100U);
     kernel.on_enter = nullptr;
     io.reset();
+}
+
+TEST_F(PolledTest, TransfersInPiecesArePolledAndSentAgainWhenRefused) {
+    begin();
+    const std::array<struct ::iovec, 2> pieces{{{memory.data(), 8}, {memory.data() + 8, 8}}};
+    for (const bool reads : {true, false}) {
+        const auto queue = [&](Token token) {
+            return reads ? io->readv(file, pieces, 4096, token) : io->writev(file, pieces, 4096, token);
+        };
+        const abi::Op op = reads ? abi::Op::readv : abi::Op::writev;
+        trace.take();
+        ASSERT_TRUE(queue(1));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
+        const abi::Sqe& sqe = polled().consumed.back();
+        EXPECT_EQ(sqe.opcode, static_cast<std::uint8_t>(op));
+        EXPECT_EQ(sqe.addr, reinterpret_cast<std::uintptr_t>(pieces.data()));
+        EXPECT_EQ(sqe.len, 2U);
+        EXPECT_EQ(sqe.off, 4096U);
+        complete(polled(), {16});
+        EXPECT_EQ(results(io->poll()), (Results{{1, 16}}));
+        ASSERT_TRUE(queue(2));
+        EXPECT_TRUE(io->poll().empty());
+        complete(polled(), {-EOPNOTSUPP});
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(std::memcmp(&polled().consumed.back(), &companion().consumed.back(), sizeof(abi::Sqe)), 0);
+        complete(companion(), {15});
+        EXPECT_EQ(results(io->poll()), (Results{{2, 15}}));
+        // That direction is the companion's from now on, in pieces or not.
+        trace.take();
+        ASSERT_TRUE(queue(3));
+        ASSERT_TRUE(reads ? read(4) : write(4));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), "enter 7 2 0 registered\n");
+        complete(companion(), {3, 4});
+        EXPECT_EQ(results(io->poll()), (Results{{3, 3}, {4, 4}}));
+    }
+    EXPECT_EQ(io->counters().poll_refused, 2U);
+}
+
+TEST_F(PolledTest, WhetherItIsTheFlagsThatAreRefusedOrTheFileTheOtherRingTells) {
+    begin();
+    const auto refused = [this](Token token, std::int32_t then) {
+        ASSERT_TRUE(io->write(file, memory, 0, token, {.dsync = true}));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(polled().consumed.back().op_flags, abi::rwf_dsync);
+        complete(polled(), {-EOPNOTSUPP});
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(companion().consumed.back().op_flags, abi::rwf_dsync);
+        complete(companion(), {then});
+        EXPECT_EQ(results(io->poll()), (Results{{token, then}}));
+    };
+    // It takes them no more than the polled ring did: nothing is known of the file.
+    refused(1, -EOPNOTSUPP);
+    trace.take();
+    ASSERT_TRUE(write(2));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_EQ(trace.take(), "enter 8 1 0 getevents registered\n");
+    complete(polled(), {16});
+    EXPECT_EQ(io->poll().size(), 1U);
+    // It does: so it was the file.
+    refused(3, 16);
+    EXPECT_EQ(io->counters().poll_refused, 2U);
+    for (const How how : {How{}, How{.dsync = true}}) {
+        trace.take();
+        ASSERT_TRUE(io->write(file, memory, 0, 4, how));
+        EXPECT_TRUE(io->poll().empty());
+        EXPECT_EQ(trace.take(), "enter 7 1 0 registered\n");
+        complete(companion(), {16});
+        EXPECT_EQ(io->poll().size(), 1U);
+    }
 }
 
 TEST_F(PolledTest, AnErrorThatIsNoRefusalIsDelivered) {
