@@ -16,13 +16,13 @@ namespace squall::detail {
 
 struct ArenaControl {
     std::byte* base = nullptr;
-    std::size_t bytes = 0;    // of the mapping at base
-    bool is_adopted = false;  // and so the caller's to unmap
+    std::size_t bytes = 0;  // of the mapping at base
     std::size_t buffer_size = 0;
     std::size_t count = 0;
     std::size_t page_size = 0;
     std::size_t control_bytes = 0;  // of the mapping that holds this and `next`
     Pages pages = Pages::base;
+    bool is_adopted = false;  // the memory at base is the caller's to unmap
     // Who keeps all of this mapped: the BufferArena, each ring, and each buffer, leased or not. A
     // ring lets go when the kernel has let go of it. The BufferArena lets go for the free buffers,
     // too, and from then on each lease that ends for its own: that way a lease need not be counted

@@ -71,9 +71,10 @@ Result<void> for_each_entry(sys::Kernel* kernel, const std::string& doing, Path 
             // name.
             std::uint16_t length = 0;
             std::memcpy(&length, entries + at + 16, sizeof(length));
+            std::uint8_t type = 0;
+            std::memcpy(&type, entries + at + 18, sizeof(type));
             const char* const name = entries + at + 19;
-            if (std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0)
-                each(name, static_cast<std::uint8_t>(entries[at + 18]));
+            if (std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0) each(name, type);
             at += length;
         }
     }

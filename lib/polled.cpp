@@ -238,22 +238,15 @@ bool Polled::is_polled(abi::Word op_fd) const noexcept {
         return false;
     // Whether its memory is registered is looked at when it has room: until then it is a plain read
     // or write.
-    switch (abi::op_of(op_fd)) {
-        case abi::Op::read:
-        case abi::Op::readv:
-            return !slot->refuses_read;
-        case abi::Op::write:
-        case abi::Op::writev:
-            return !slot->refuses_write;
-        default:
-            return false;
-    }
+    const abi::Op op = abi::op_of(op_fd);
+    if (op == abi::Op::read || op == abi::Op::readv) return !slot->refuses_read;
+    return (op == abi::Op::write || op == abi::Op::writev) && !slot->refuses_write;
 }
 
 bool Polled::find_room(abi::Word op_fd) noexcept {
     record_pending();
     if (is_full()) return false;
-    const bool drains = (abi::flags_of(op_fd) & abi::sqe_io_drain) != 0;
+    const bool drains = (std::bit_cast<OpFd>(op_fd).flags & abi::sqe_io_drain) != 0;
     // The companion knows nothing of what it is to wait for in the other ring, nor that a file which
     // it has opened for a slot is not in there yet.
     if (drains && polled_.queues.in_flight() + refused_count_ + opens_ > 0) return false;
