@@ -103,7 +103,8 @@ public:
     //           two; with polling five, four. Those that it keeps are 3 or more: where 0 to 2 are
     //           closed, they stay free for what the program puts there.
     //   EOPNOTSUPP  the kernel lacks an operation or a feature that squall cannot do without; the
-    //               message names it.
+    //               message names it. Or the arena is memory of a file that cannot be registered.
+    //   EFAULT  some of the arena's memory is not mapped any more.
     //   other   what a seccomp filter or a sandbox answers in the kernel's place; the message says
     //           which call it was.
     // Locked memory: an arena counts against RLIMIT_MEMLOCK, and on some kernels (6.18) so does a
@@ -279,9 +280,8 @@ public:
     [[nodiscard]] bool statx(int fd, struct ::statx& out, Token token,
                              unsigned mask = statx_default, How how = {}) noexcept {
         // An empty path and AT_EMPTY_PATH: the file that `fd` is.
-        static constexpr char empty_path[] = "";
         return begin(about(abi::Op::statx, fd, how), token) && finish({.off = address(&out),
-                                                                       .addr = address(empty_path),
+                                                                       .addr = address(""),
                                                                        .len = mask,
                                                                        .op_flags = AT_EMPTY_PATH});
     }
