@@ -349,7 +349,8 @@ Error explain_arena(int code, std::uint64_t bytes, std::size_t regions) {
             "some of its memory is not there: was it unmapped by something other than squall?");
     if (code == EOPNOTSUPP)
         return Error(code, doing,
-                     "memory of a file can be registered on tmpfs and hugetlbfs alone");
+                     "memory of a file can be registered on tmpfs and hugetlbfs alone; or " +
+                         explain_registering(code));
     if (code != ENOMEM) return Error(code, doing, explain_registering(code));
     const auto limit = memlock_limit();
     if (!limit) return Error(code, doing, "the kernel has no memory for it");

@@ -555,6 +555,11 @@ TEST(Words, SayWhyAnArenaWasRefused) {
                 EXPECT_EQ(advice_in(message, doing, code),
                           "some of its memory is not there: was it unmapped by something other than squall?");
                 break;
+            case EOPNOTSUPP:
+                EXPECT_EQ(
+                    advice_in(message, doing, code),
+                    "memory of a file can be registered on tmpfs and hugetlbfs alone; or " + registering.at(code));
+                break;
             default: {
                 const auto found = registering.find(code);
                 EXPECT_EQ(advice_in(message, doing, code),
