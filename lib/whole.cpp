@@ -80,8 +80,10 @@ void WholeTransfer::take(const Completion& completion) noexcept {
 }
 
 void WholeTransfer::take_transfer(std::int32_t res) noexcept {
-    if (res == -EINTR || res == -EAGAIN || res == -ENOMEM) {
-        if (!retry()) finish(-res);
+    // ERESTARTSYS is an errno of the kernel's own, which 6.1 lets out: as EINTR.
+    constexpr std::int32_t erestartsys = 512;
+    if (res == -EINTR || res == -EAGAIN || res == -ENOMEM || res == -erestartsys) {
+        if (!retry()) finish(res == -erestartsys ? EINTR : -res);
         return;
     }
     if (res < 0) return finish(detail::errno_of(res));

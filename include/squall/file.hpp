@@ -185,7 +185,7 @@ struct How {
     bool hard_link : 1 = false;
     // Begins when all that was queued before has completed, and what is queued after it begins when
     // it has (IOSQE_IO_DRAIN, 5.2): a barrier, and as slow as one; what is behind it cannot be
-    // cancelled. With polling, false (no room) while polled transfers or opens into slots are in
+    // cancelled. (On 6.1 what is behind begins as soon as this one does; on 6.18 it waits.) With polling, false (no room) while polled transfers or opens into slots are in
     // flight.
     bool drain : 1 = false;
     // Straight to a worker thread of the kernel's (IOSQE_ASYNC, 5.6). Without it the kernel first

@@ -418,8 +418,8 @@ public:
     // several have it). It can where the operation waits for what may never come (a pipe, a timer)
     // or for a free worker; it cannot where a disk is at it, nor before its turn has come in a chain
     // or behind a drain. `res` is 0: found, and about to complete with -ECANCELED; -EALREADY: a
-    // worker is at it, which was told and may end it with -EINTR; -ENOENT: none that could be
-    // cancelled. Whatever this says, each operation has its one completion, before or after this
+    // worker is at it, which was told and may end it with -EINTR (on 6.1 with -512, ERESTARTSYS,
+    // which no program should see); -ENOENT: none that could be cancelled. Whatever this says, each operation has its one completion, before or after this
     // one's, and its buffer is not the caller's before. With polling it takes a look at all that is
     // in flight.
     [[nodiscard]] bool cancel(Token what, Token token, How how = {}) noexcept {

@@ -65,13 +65,17 @@ TEST_P(LoopTest, TheDescriptorIsReadableWhenThereIsACompletionAndUntilItIsTaken)
         EXPECT_TRUE(io.poll().empty());
         EXPECT_FALSE(is_readable(fd)) << "nothing has completed";
         std::thread writer([this] { put(pipe); });
-        until_readable(fd);
-        writer.join();
-        {
-            const Completions done = io.poll();
-            ASSERT_EQ(done.size(), 1U);
-            EXPECT_EQ(done.begin()->res, 1);
+        // Some kernels (6.1) call once for nothing.
+        std::size_t found = 0;
+        while (found == 0) {
+            until_readable(fd);
+            for (const Completion& done : io.poll()) {
+                EXPECT_EQ(done.res, 1);
+                ++found;
+            }
         }
+        writer.join();
+        EXPECT_EQ(found, 1U);
         EXPECT_FALSE(is_readable(fd));
     }
 }

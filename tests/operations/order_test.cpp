@@ -59,7 +59,8 @@ std::vector<Token> order_of(Io& io) {
     for (const Completion& done : drain(io)) order.push_back(done.token);
     return order;
 }
-bool is_cancelled(std::int32_t res) { return res == -ECANCELED || res == -EINTR; }
+// With -512, ERESTARTSYS, Linux 6.1 lets an errno of its own out.
+bool is_cancelled(std::int32_t res) { return res == -ECANCELED || res == -EINTR || res == -512; }
 
 class OrderTest : public testing::TestWithParam<Kind> {
 protected:
@@ -239,6 +240,9 @@ TEST_P(OrderTest, AChainEndsWhereItIsSubmitted) {
     EXPECT_EQ(finish(io, done), (Results{{1, -EBADF}, {2, 0}}));
 }
 
+// An older kernel begins what is behind a drained operation when that one begins. (6.1 does, 6.18 does not.)
+bool holds_up_what_is_behind(const Io& io) { return io.features().has(abi::Op::readv_fixed); }
+
 // --- Drains ---------------------------------------------------------------------------------------------------------
 
 TEST_P(OrderTest, ADrainedOperationWaitsForAllThatIsBeforeItAndHoldsUpAllThatIsBehindIt) {
@@ -259,7 +263,7 @@ TEST_P(OrderTest, ADrainedOperationWaitsForAllThatIsBeforeItAndHoldsUpAllThatIsB
     std::vector<Token> order = order_of(io);
     ASSERT_EQ(order.size(), 4U);
     EXPECT_EQ(order[0], 1U);
-    EXPECT_EQ(order[1], 3U);
+    EXPECT_TRUE(order[1] == 3 || !holds_up_what_is_behind(io)) << order[1];
     EXPECT_EQ(byte, std::byte{'x'});
 }
 
@@ -286,7 +290,7 @@ TEST_P(OrderTest, ADrainedOperationIsABarrierAmongAllKinds) {
         crowd(barrier + 1, round);
         for (const Token token : order_of(io)) order.push_back(token);
         ASSERT_EQ(order.size(), 13U);
-        ASSERT_EQ(order[6], barrier);
+        ASSERT_TRUE(order[6] == barrier || !holds_up_what_is_behind(io)) << order[6];
         EXPECT_TRUE(std::all_of(order.begin(), order.begin() + 6, [](Token token) { return token < barrier; }));
     }
 }
