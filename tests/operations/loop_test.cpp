@@ -281,6 +281,7 @@ TEST(SharedPoller, TakesTheSubmissionsOfEveryIoThatSharesIt) {
     for (int i = 0; i < 3; ++i) more.push_back(make_io({.entries = 4, .mode = Mode::sqpoll, .sqpoll_with = &*first}));
     more.push_back(make_io(
         {.entries = 4, .mode = Mode::sqpoll, .file_slots = 1, .polling = Polling::busy, .sqpoll_with = &*first}));
+    more.push_back(make_io({.entries = 4, .mode = Mode::sqpoll, .sqpoll_with = &more.back()}));
     for (int round = 0; round < 20; ++round)
         for (Io& each : more) EXPECT_EQ(result_of(each, each.nop(1)), 0);
     EXPECT_EQ(result_of(*first, first->nop(1)), 0);

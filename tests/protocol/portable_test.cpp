@@ -40,6 +40,7 @@ TEST(Portable, AFailureIsANegativeErrnoAndErrnoIsLeftAsItWas) {
     EXPECT_EQ(errno, EXDEV);
     EXPECT_EQ(sys::getpid(), ::getpid());
     EXPECT_EQ(sys::gettid(), ::gettid());
+    EXPECT_GT(sys::time_of_day(nullptr).count(), 0);
     EXPECT_EQ(errno, EXDEV);
 }
 
