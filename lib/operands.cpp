@@ -82,7 +82,9 @@ bool Io::finish_advise(std::span<std::byte> memory, int advice) noexcept {
 bool Io::finish_timeout(std::chrono::nanoseconds after) noexcept {
     // The kernel copies it when it consumes the SQE, as it does a path.
     auto* const kept = ::new (front_->path_slot(0)) abi::Timespec(detail::to_timespec(after));
-    return finish({.addr = address(kept), .len = 1});
+    // Older kernels (5.10) would take a negative time for a very long one.
+    const std::uint16_t refused = after.count() < 0 ? 1 : 0;
+    return finish({.addr = address(kept), .len = 1, .buf_index = refused});
 }
 
 bool Io::finish_cancel(std::uint32_t flags) noexcept {

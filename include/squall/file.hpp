@@ -175,8 +175,8 @@ enum class Rename : std::uint8_t {
 //             fsync; and an engine that looks at the fsync's `res` alone has lost data. Queue the
 //             fsync when the last write has completed: WholeTransfer in whole.hpp does.
 //   Files     What is linked or drained looks its file up when its turn comes: see Io::close().
-//   Refused   A part whose arguments are refused (-EINVAL) ends the whole chain, hard links too,
-//             and none of it is done.
+//   Refused   A part whose arguments are refused (-EINVAL; before 5.19 a file that is not open,
+//             too) ends the whole chain, hard links too, and none of it is done.
 struct How {
     // The next operation begins when this one is over (IOSQE_IO_LINK, 5.3), and completes with
     // -ECANCELED, and all that follow it, where this one's failure ends a chain.
