@@ -195,6 +195,7 @@ bool Front::answer_last(std::int32_t res) noexcept {
             Completion& done = queues_.cq.ready_at(i);
             if (done.token != token || done.res != 0) continue;
             done.res = res;
+            call_for_a_look();
             return true;
         }
         // The kernel did not take it: short of memory, or the ring fails.
@@ -238,6 +239,8 @@ Result<void> Front::set_file(FileSlot slot, int fd) {
 Result<WorkerLimits> Front::limit_workers(WorkerLimits limits) {
     const std::string doing = "Io::limit_workers(bounded=" + text(limits.bounded) +
                               ", unbounded=" + text(limits.unbounded) + ")";
+    if (limits.bounded > INT32_MAX || limits.unbounded > INT32_MAX)
+        return Error(EINVAL, doing, "each must be 0 to 2147483647");
     std::uint32_t values[] = {limits.bounded, limits.unbounded};
     const int status = is_forked()
                            ? -ESTALE
@@ -264,9 +267,10 @@ Result<void> Front::bind_workers(std::span<const unsigned> cpus) {
                      : calls_->do_register(*this, abi::register_iowq_aff, mask, sizeof(mask));
     if (status < 0)
         return Error(-status, doing,
-                     status == -EINVAL ? "none of these CPUs is online, or the kernel has no such "
-                                         "binding (5.14)"
-                                       : "");
+                     status == -EINVAL
+                         ? "a CPU is not this thread's to run on, the thread has entered no ring "
+                           "(Mode::plain), or the kernel has no such binding (5.14)"
+                         : "");
     return {};
 }
 
@@ -276,9 +280,6 @@ int Front::poll_behind() noexcept { return calls_->poll(*this); }
 int Front::park_behind(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     return calls_->park(*this, at_least, timeout);
 }
-
-// These return an errno and not a Completions, which the inline calls would else have to keep in
-// memory, always; a negative one where nothing is to be handed out either.
 
 Error Front::cannot_run() const {
     if (is_forked()) return ring_error(ESTALE);
@@ -304,6 +305,7 @@ Result<Completion> Front::wait_for(Token token, const Token* last) {
             cq.bring_forward(looked_at);
             queues_.complete(1);
             writes_.completed(cq, 1);
+            call_for_a_look();
             return cq.take_one();
         }
         if (looked_at == in_flight())
@@ -319,6 +321,11 @@ Result<Completion> Front::wait_for(Token token, const Token* last) {
     }
 }
 
+// After the kernel was entered by a call that settles nothing: who sleeps on poll_fd() is to look.
+void Front::call_for_a_look() noexcept {
+    if (has_poll_fd_ && in_flight() > 0) calls_->raise_poll_fd(*this);
+}
+
 Error Front::make_room(bool again) {
     if (in_flight() + queues_.cq.taken() >= queues_.cq.entries())
         return Error(EBUSY, "Io::run",
@@ -328,8 +335,12 @@ Error Front::make_room(bool again) {
     sample_submitted();
     // With room in both queues it is polled transfers in flight that are in the way.
     const int code = again && room() > 0 ? calls_->wait_for_more(*this) : calls_->poll(*this);
+    call_for_a_look();
     return code == 0 ? Error() : ring_error(code);
 }
+
+// These return an errno and not a Completions, which the inline calls would else have to keep in
+// memory, always; a negative one where nothing is to be handed out either.
 
 // What has completed is the owner's to take: not a forked child's nor, where that is checked,
 // another thread's.
@@ -378,7 +389,8 @@ Completions Front::park(const Batch& batch) noexcept {
 int Front::poll_fd() noexcept {
     if (is_forked()) return -ESTALE;
     const int fd = calls_->poll_fd(*this);
-    if (fd < 0) return fd;
+    // The ring's own needs nothing done about it.
+    if (fd < 0 || fd == calls_->ring_fd(*this)) return fd;
     has_poll_fd_ = true;
     quick_ = false;
     return fd;

@@ -344,9 +344,10 @@ Error explain_arena(int code, std::uint64_t bytes, std::size_t regions) {
                               text(regions) + " regions";
     if (from_a_filter(code)) return explain_register(code, "IORING_REGISTER_BUFFERS");
     if (code == EFAULT)
-        return Error(
-            code, doing,
-            "some of its memory is not there: was it unmapped by something other than squall?");
+        return Error(code, doing,
+                     "some of its memory is not mapped (was it unmapped by something other than "
+                     "squall?), not "
+                     "writable, or a file's that is neither on tmpfs nor on hugetlbfs");
     if (code == EOPNOTSUPP)
         return Error(code, doing,
                      "memory of a file can be registered on tmpfs and hugetlbfs alone; or " +

@@ -88,8 +88,7 @@ bool Io::finish_timeout(std::chrono::nanoseconds after) noexcept {
 }
 
 bool Io::finish_cancel(std::uint32_t flags) noexcept {
-    // These flags cannot be asked for by name, but the operation came in the same release.
-    if (!has(abi::Op::fsetxattr)) return finish_refused();
+    if (!front_->features().cancels_many) return finish_refused();
     return finish({.op_flags = flags});
 }
 
@@ -122,10 +121,6 @@ bool Io::finish_refused() noexcept {
 }
 
 Error Io::lacking(abi::Op op) const {
-    // What came with 5.19 are flags of it.
-    if (op == abi::Op::async_cancel && !has(abi::Op::fsetxattr))
-        return detail::explain_lacking("io.cancel_file and io.cancel_all",
-                                       "ASYNC_CANCEL with IORING_ASYNC_CANCEL_FD and _ANY (5.19)");
     if (has(op)) return {};
     const auto* const row = std::find_if(detail::operations.begin(), detail::operations.end(),
                                          [op](const auto& known) { return known.op == op; });

@@ -328,16 +328,20 @@ void Polled::record_cancel(std::uint32_t itself, abi::SqeWords& words) noexcept 
         Record& record = records_[number];
         if (record.role == Record::Role::none || number == itself) continue;
         const bool is_transfer = record.role == Record::Role::transfer;
+        // One that was refused may not be sent yet.
+        const bool is_refused = record.role == Record::Role::refused;
         if ((sqe.op_flags & abi::async_cancel_all) != 0) {
             const bool is_meant =
                 (sqe.op_flags & abi::async_cancel_any) != 0 ||
                 (of_a_slot && record.table_index == std::bit_cast<OpFd>(words.op_fd).fd);
-            record.is_cancelled = record.is_cancelled || (is_transfer && is_meant);
+            record.is_cancelled = record.is_cancelled || ((is_transfer || is_refused) && is_meant);
         } else if (record.token == sqe.addr) {
             if (is_transfer)
                 in_polled = &record;
-            else if (name == nothing)
+            else if (name == nothing) {
                 name = name_of(number);
+                record.is_cancelled = is_refused;
+            }
         }
     }
     if ((sqe.op_flags & abi::async_cancel_all) != 0) return;
@@ -370,6 +374,9 @@ const abi::SqeWords* Polled::take_back(const Token* only) noexcept {
     const Record& record = records_[number];
     if (record.role == Record::Role::transfer || record.role == Record::Role::refused)
         --slots_[record.table_index - 1].transfers;
+    // It will cancel nothing. (Another that is in flight then finds what is sent again as it can.)
+    if (abi::op_of(sqe->op_fd) == abi::Op::async_cancel)
+        for (std::uint32_t i = 0; i < total_; ++i) records_[i].is_cancelled = false;
     sqe->user_data = abi::Word{record.token};
     --counters().submitted;
     retire(number);
@@ -458,6 +465,11 @@ void Polled::send_again() noexcept {
         const std::span<abi::SqeWords> free = companion_.queues.free_sqes();
         // Not into the middle of a chain.
         if (free.empty() || companion_.queues.is_chained()) break;
+        if (records_[refused_[sent]].is_cancelled) {
+            --slots_[records_[refused_[sent]].table_index - 1].transfers;
+            deliver(refused_[sent], -ECANCELED, 0);
+            continue;
+        }
         free.front() = polled_.queues.sq.at(refused_[sent]);
         ++companion_.queues.counters.submitted;
         ++counters().poll_refused;
@@ -568,13 +580,15 @@ int Polled::wait(std::uint32_t wanted, const std::chrono::nanoseconds* left) noe
             static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, backed.queues.in_flight()));
         return backed.ring.enter_once(Ring::Offer::everything, count, time ? &ts : nullptr);
     };
-    if (polled_.queues.in_flight() == 0) return enter(companion_, left);
+    // For as long as a polled transfer can wait to be found, or to be sent again.
+    constexpr std::chrono::nanoseconds a_glance{50'000};
+    const std::chrono::nanoseconds* const glance = left ? &std::min(*left, a_glance) : &a_glance;
+    if (polled_.queues.in_flight() == 0)
+        return enter(companion_, refused_count_ > 0 ? glance : left);
     if (polled_.ring.has_poller()) {
         if (companion_.queues.in_flight() == 0) return enter(polled_, left);
-        // Its thread does the looking: sleep on the other, for as long as a polled transfer can
-        // wait to be found.
-        constexpr std::chrono::nanoseconds a_glance{50'000};
-        return enter(companion_, left ? &std::min(*left, a_glance) : &a_glance);
+        // Its thread does the looking: sleep on the other.
+        return enter(companion_, glance);
     }
     // A polled ring knows no timeout.
     return companion_.queues.in_flight() == 0 && !left ? enter(polled_, nullptr) : 0;
@@ -647,12 +661,14 @@ constexpr FrontCalls Polled::calls = {
             // While anything is in flight in the polled ring, somebody must look.
             self.readiness_.settle(self.kernel(), [&self] {
                 return self.polled_.queues.in_flight() > 0 || self.refused_count_ > 0 ||
-                       self.companion_.queues.hints() != 0 || self.companion_.queues.cq.ready() > 0;
+                       self.companion_.queues.want_kernel() ||
+                       self.companion_.queues.cq.ready() > 0;
             });
         },
+    .raise_poll_fd = [](Front& front) noexcept { of(front).readiness_.raise(front.kernel()); },
     .do_register =
         [](Front& front, std::uint32_t code, void* arg, std::uint32_t count) noexcept {
-            const int status = of(front).may_enter();
+            const int status = of(front).may_enter() & ~while_enabling;
             return status != 0 ? -status : of(front).companion_.ring.do_register(code, arg, count);
         },
     .ring_fd =

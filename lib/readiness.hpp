@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The event behind Io::poll_fd(), where a ring's own descriptor does not do: the kernel signals it
-// for each completion. A ring with DEFER_TASKRUN wakes nobody who polls its descriptor (its owner,
-// asleep elsewhere, would have to run the task work that posts the completion), and of a polled ring
-// nothing is seen from outside.
+// The event behind Io::poll_fd(), which the kernel signals for each completion. A ring's own
+// descriptor does not do: one with DEFER_TASKRUN wakes nobody who polls it (its owner, asleep
+// elsewhere, would have to run the task work that posts the completion), of a polled ring nothing is
+// seen from outside, and it cannot be raised for what the kernel did not take yet.
 #pragma once
 
 #include <sys/eventfd.h>

@@ -31,6 +31,8 @@ Result<void> Ring::check_operations() {
     for (unsigned op = 0; op <= probe.last_op; ++op)
         if ((probe.ops[op].flags & abi::op_supported) != 0)
             features_.operations[op / 64] |= std::uint64_t{1} << op % 64;
+    // The flags for that cannot be asked for by name, but this operation came in the same release.
+    features_.cancels_many = features_.has(abi::Op::fsetxattr);
     for (const Operation& row : operations)
         if (row.is_required && !features_.has(row.op))
             return explain_missing((std::string("IORING_OP_") + row.name).c_str());

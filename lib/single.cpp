@@ -159,20 +159,20 @@ constexpr FrontCalls Single::calls = {
     .poll_fd =
         [](Front& front) noexcept {
             Single& self = of(front);
-            return self.features_.deferred_taskrun ? self.readiness_.open(self.kernel(), self.ring_)
-                                                   : self.ring_.fd();
+            return self.ring_.has_poller() ? self.ring_.fd()
+                                           : self.readiness_.open(self.kernel(), self.ring_);
         },
     .settle_poll_fd =
         [](Front& front) noexcept {
             Single& self = of(front);
-            if (self.readiness_)
-                self.readiness_.settle(front.kernel(),
-                                       [&self] { return self.queues_.hints() != 0; });
+            // Also where the kernel did not take all that it was offered.
+            self.readiness_.settle(front.kernel(), [&self] { return self.queues_.want_kernel(); });
         },
+    .raise_poll_fd = [](Front& front) noexcept { of(front).readiness_.raise(front.kernel()); },
     .do_register =
         [](Front& front, std::uint32_t code, void* arg, std::uint32_t count) noexcept {
             Ring& ring = of(front).ring_;
-            const int status = ring.may_enter();
+            const int status = ring.may_enter() & ~while_enabling;
             return status != 0 ? -status : ring.do_register(code, arg, count);
         },
     .ring_fd =

@@ -114,7 +114,7 @@ public:
     //   EINVAL  no memory, or a buffer_size that is out of range; the message names value and rule.
     //   ENOMEM  there is none for what the arena knows about itself.
     // Io::create may then refuse to register it: with EFAULT where something of it is not mapped or
-    // not writable, with EOPNOTSUPP or EINVAL where it is a file's, not on tmpfs or hugetlbfs.
+    // not writable, with EFAULT or EOPNOTSUPP where it is a file's, not on tmpfs or hugetlbfs.
     // After fork() the memory is the child's as it would be without squall. Transfers in flight go on
     // in the parent (before Linux 5.12 they may miss what either writes there, so do not fork with
     // any, or keep the memory from the child: MADV_DONTFORK).

@@ -82,6 +82,8 @@ struct FrontCalls {
     // handed out, once it was asked for.
     int (*poll_fd)(Front&) noexcept;
     void (*settle_poll_fd)(Front&) noexcept;
+    // Lets it be readable, once it was asked for.
+    void (*raise_poll_fd)(Front&) noexcept;
     // io_uring_register, on the ring that workers and an SQPOLL thread are asked of. 0 or more, or
     // -errno.
     int (*do_register)(Front&, std::uint32_t code, void* arg, std::uint32_t count) noexcept;
@@ -243,6 +245,7 @@ private:
         return features_.checks && calls_->on_another_thread(*this);
     }
     [[nodiscard]] int turned_away() noexcept;
+    void call_for_a_look() noexcept;
     Result<Completion> wait_for(Token token, const Token* last);
     [[gnu::cold]] int report(int code) noexcept;
     void sample_submitted() noexcept;

@@ -382,13 +382,15 @@ public:
     // Limits the kernel's worker threads for the calling thread's rings, all of them
     // (IORING_REGISTER_IOWQ_MAX_WORKERS, 5.15). By default bounded ones are limited to the least of
     // SQ entries and four times the CPUs, unbounded ones to RLIMIT_NPROC. On success the limits
-    // before. On failure EOPNOTSUPP before 5.15; EEXIST, ESTALE as Completions::code().
-    // Thread rule: as the operations; in Mode::plain it is about the thread that made the ring.
+    // before. On failure EINVAL for more than 2^31 - 1, EOPNOTSUPP before 5.15; EEXIST, ESTALE as
+    // Completions::code(). Thread rule: it binds the Io to its thread, as the first poll() with
+    // something queued does (I8); in Mode::plain it is about the thread that made the ring.
     Result<WorkerLimits> limit_workers(WorkerLimits limits) {
         return front_->limit_workers(limits);
     }
     // Has those workers run on these CPUs alone (IORING_REGISTER_IOWQ_AFF, 5.14); none: where the
-    // scheduler likes. On failure EINVAL where a CPU is beyond 1023 or none is online; as above.
+    // scheduler likes. On failure EINVAL where a CPU is beyond 1023 or not this thread's to run on,
+    // or the thread has entered no ring yet (Mode::plain); EEXIST, ESTALE as above.
     Result<void> bind_workers(std::span<const unsigned> cpus) { return front_->bind_workers(cpus); }
 
     // Does nothing (NOP, 5.1): for measuring, and for going round a loop once more. On success
@@ -425,7 +427,7 @@ public:
     [[nodiscard]] bool cancel(Token what, Token token, How how = {}) noexcept {
         return queue(about(abi::Op::async_cancel, -1, how), {.addr = what}, token);
     }
-    // The same of all on a file (5.19). `res` is how often the kernel found something, 0 for nothing;
+    // The same of all on a file (5.19: Features::cancels_many). `res` is how often the kernel found something, 0 for nothing;
     // several that wait for a worker count once. What is linked or drained has no file yet, and what a
     // polled ring has is not found. -EBADF where it is not open.
     [[nodiscard]] bool cancel_file(File file, Token token, How how = {}) noexcept {
@@ -492,12 +494,13 @@ public:
     // nothing from it, and do not close it. Submit before sleeping: what is only queued makes
     // nothing readable. With polling it is readable for as long as polled transfers are in flight,
     // for somebody must look. epoll_wait(2) may return -1 with EINTR where completions interrupt
-    // (Mode::plain).
-    // With Mode::plain and Mode::sqpoll it is the ring itself, and free. With Mode::deferred, whose
-    // ring wakes nobody, and with polling the first call makes an eventfd (IORING_REGISTER_EVENTFD,
-    // 5.2), and from then on each poll() and park() makes a read(2) more; -errno where it cannot be
-    // had (-EMFILE, -ENFILE, -ENOMEM), or where this thread is not the owner (-EEXIST). In a child
-    // of fork() -ESTALE. Thread rule: as the operations; who sleeps on it may be any thread.
+    // (Mode::plain, and before 6.1).
+    // With Mode::sqpoll alone it is the ring itself, and free. Else the first call makes an eventfd
+    // (IORING_REGISTER_EVENTFD, 5.2), a descriptor more, and from then on each poll() and park()
+    // makes a read(2) more; -errno where it cannot be had (-EMFILE, -ENFILE, -ENOMEM), or where this
+    // thread is not the owner (-EEXIST). Before Linux 5.18 that call waits for all that is in
+    // flight: make it before the first operation. Use it level-triggered, not with EPOLLET. In a
+    // child of fork() -ESTALE. Thread rule: as the operations; who sleeps on it may be any thread.
     [[nodiscard]] int poll_fd() noexcept { return front_->poll_fd(); }
 
     // Waits until an operation with this token has completed, and hands that completion out alone,

@@ -97,8 +97,8 @@ struct IoOptions {
     // optimisation, as in a debug build.
     std::optional<bool> checks{};
     // Mode::sqpoll only: another Io of this process in that mode, whose kernel thread takes this
-    // one's submissions, too (IORING_SETUP_ATTACH_WQ, 5.6), so that several burn one core; its
-    // `sqpoll_idle` and `sqpoll_cpu` count. Needed until create returns. Neither keeps chains then
+    // one's submissions, too (IORING_SETUP_ATTACH_WQ, 5.6), so that several burn one core; the
+    // longest `sqpoll_idle` and its `sqpoll_cpu` count. Needed until create returns. Neither keeps chains then
     // (Features::keeps_chains, which of the other is as old as that). Null: a thread of its own.
     const Io* sqpoll_with = nullptr;
     // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or
@@ -173,6 +173,7 @@ struct Features {
     std::uint32_t fixed_regions =
         0;                         // arena slices registered with this ring, each of at most 1 GiB
     std::uint32_t file_slots = 0;  // FileSlots that may be used, 0 to file_slots - 1
+    bool cancels_many = false;     // Io::cancel_file() and cancel_all() (5.19)
     // Whether a chain of links that was submitted whole stays whole. Not where an SQPOLL thread takes
     // the submissions of several rings, 8 of each at a time: IoOptions::sqpoll_with, and polling with
     // Mode::sqpoll.

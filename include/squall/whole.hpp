@@ -69,7 +69,8 @@ public:
     //           last success is to be taken as lost. EAGAIN, EINTR, ENOMEM: as often as
     //           WholeOptions::retries_max allows.
     //   ENODATA a read met the end of the file: moved() says where.
-    //   EIO     a write moved nothing and gave no reason, as often as retries_max allows.
+    //   EIO     a write moved nothing, or an O_DIRECT read less than before, and gave no reason, as
+    //           often as retries_max allows.
     [[nodiscard]] int code() const noexcept { return code_; }
     // The bytes that are confirmed, from the first on.
     [[nodiscard]] std::uint64_t moved() const noexcept { return moved_; }

@@ -553,7 +553,8 @@ TEST(Words, SayWhyAnArenaWasRefused) {
                 break;
             case EFAULT:
                 EXPECT_EQ(advice_in(message, doing, code),
-                          "some of its memory is not there: was it unmapped by something other than squall?");
+                          "some of its memory is not mapped (was it unmapped by something other than squall?), not "
+                          "writable, or a file's that is neither on tmpfs nor on hugetlbfs");
                 break;
             case EOPNOTSUPP:
                 EXPECT_EQ(

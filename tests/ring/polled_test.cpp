@@ -4,6 +4,7 @@
 // one refuses. What a slot's change does to both is polled_slots_test.cpp's, how they are bound and waited for is
 // polled_park_test.cpp's; the kernel is user_kernel.hpp's, and what a real one polls is polling_test.cpp's.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -708,6 +709,62 @@ TEST_F(PolledTest, WhetherItIsTheFlagsThatAreRefusedOrTheFileTheOtherRingTells) 
         complete(companion(), {16});
         EXPECT_EQ(io->poll().size(), 1U);
     }
+}
+
+TEST_F(PolledTest, WhatAWaitForGivesThePolledRingIsToBeLookedForByWhoSleepsOnTheDescriptor) {
+    begin();
+    const int fd = io->poll_fd();
+    ASSERT_GE(fd, 3);
+    const auto is_readable = [fd] {
+        struct pollfd look = {fd, POLLIN, 0};
+        return ::poll(&look, 1, 0) == 1;
+    };
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_FALSE(is_readable());
+    ASSERT_TRUE(read(1));
+    ASSERT_TRUE(io->nop(2));
+    kernel.on_enter = [this](const Enter& enter) {
+        UserKernel::Ring& ring = asked(enter);
+        const long taken = swallow(enter);
+        if (&ring == &companion() && taken > 0) complete(companion(), {0});
+        return std::optional<long>(taken);
+    };
+    EXPECT_EQ(io->wait_for(2).value().res, 0);
+    EXPECT_TRUE(is_readable());
+    complete(polled(), {16});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 16}}));
+    EXPECT_TRUE(io->poll().empty());
+    EXPECT_FALSE(is_readable());
+}
+
+TEST_F(PolledTest, ARefusedTransferThatWaitsToBeSentAgainIsCancelledThere) {
+    begin();
+    ASSERT_TRUE(read(1));
+    EXPECT_TRUE(io->poll().empty());
+    complete(polled(), {-EOPNOTSUPP});
+    // Behind a part of a chain that is not submitted it is not sent.
+    kernel.on_enter = [](const Enter&) { return std::optional<long>(-EAGAIN); };
+    ASSERT_TRUE(io->nop(2, {.link = true}));
+    EXPECT_TRUE(io->poll().empty());
+    ASSERT_TRUE(io->cancel(1, 3));
+    kernel.on_enter = [this](const Enter& enter) { return std::optional<long>(swallow(enter)); };
+    EXPECT_EQ(results(io->poll()), (Results{{1, -ECANCELED}}));
+    EXPECT_EQ(io->counters().poll_refused, counters.poll_refused);
+    complete(companion(), {0, -ENOENT});
+    EXPECT_EQ(results(io->poll()), (Results{{2, 0}, {3, -ENOENT}}));
+    expect_conserved();
+}
+
+TEST_F(PolledTest, ACancelThatIsTakenBackCancelsNothing) {
+    begin();
+    ASSERT_TRUE(read(1));
+    EXPECT_TRUE(io->poll().empty());
+    ASSERT_TRUE(io->cancel(1, 2));
+    EXPECT_EQ(io->withdraw(), Token{2});
+    complete(polled(), {-EOPNOTSUPP});
+    EXPECT_TRUE(io->poll().empty());
+    complete(companion(), {16});
+    EXPECT_EQ(results(io->poll()), (Results{{1, 16}}));
 }
 
 TEST_F(PolledTest, AnErrorThatIsNoRefusalIsDelivered) {
