@@ -326,15 +326,17 @@ void Front::call_for_a_look() noexcept {
     if (has_poll_fd_ && in_flight() > 0) calls_->raise_poll_fd(*this);
 }
 
-Error Front::make_room(bool again) {
+Error Front::make_room(bool had_room) {
     if (in_flight() + queues_.cq.taken() >= queues_.cq.entries())
         return Error(EBUSY, "Io::run",
                      "all " + text(queues_.cq.entries()) +
                          " places of the CQ are promised to operations in flight or hold "
                          "completions that nobody has taken: poll() or park() first");
+    // With room in both queues it is polled transfers, or opens into slots, that are in the way.
+    if (had_room && queues_.cq.ready() == in_flight())
+        return Error(EINVAL, "Io::run", "there is room, and `queue` queues nothing");
     sample_submitted();
-    // With room in both queues it is polled transfers in flight that are in the way.
-    const int code = again && room() > 0 ? calls_->wait_for_more(*this) : calls_->poll(*this);
+    const int code = had_room ? calls_->wait_for_more(*this) : calls_->poll(*this);
     call_for_a_look();
     return code == 0 ? Error() : ring_error(code);
 }

@@ -153,9 +153,9 @@ public:
     Result<Completion> wait_for_last(Token token);
     // Whether this thread can make Io::run's operation come true: no error.
     [[nodiscard]] Error cannot_run() const;
-    // Submits what is queued, so that there is room for more, or, `again`, waits for something to
-    // complete where that was not what it takes. An error: there will be none.
-    Error make_room(bool again);
+    // Submits what is queued, so that there is room for more; or waits for something to complete
+    // where there `had_room` been and yet nothing could be queued. An error: nothing ever will.
+    Error make_room(bool had_room);
     // Io::limit_workers and Io::bind_workers.
     Result<WorkerLimits> limit_workers(WorkerLimits limits);
     Result<void> bind_workers(std::span<const unsigned> cpus);

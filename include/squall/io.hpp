@@ -523,13 +523,17 @@ public:
     // caller's again, and the error is as Completions::code() has it; EINPROGRESS, as above, where
     // the kernel has it already. On failure also:
     //   EBUSY   the CQ has no place for it: poll() or park() first. It was not queued.
+    //   EINVAL  `queue` says false for no reason of the Io's.
     // No other operation in flight may have this token.
     template <std::predicate<Token> Queue>
     [[nodiscard]] Result<Completion> run(Token token, Queue queue) {
         if (Error error = front_->cannot_run()) return error;
-        for (bool again = false; !queue(token); again = true)
-            if (Error error = front_->make_room(again)) return error;
-        return front_->wait_for_last(token);
+        for (;;) {
+            // Looked at before: an SQPOLL thread may make room at any time.
+            const bool had_room = front_->room() > 0;
+            if (queue(token)) return front_->wait_for_last(token);
+            if (Error error = front_->make_room(had_room)) return error;
+        }
     }
 
     // Operations queued or in the kernel whose completion was not handed out yet; at most

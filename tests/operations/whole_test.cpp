@@ -118,6 +118,25 @@ TEST_P(OneAtATimeTest, RunSubmitsWhatIsQueuedToFindRoomAndSaysWhenThereWillBeNon
     expect_conserved();
 }
 
+TEST_P(OneAtATimeTest, WhatQueuesNothingIsSaid) {
+    for (const bool used : {false, true}) {
+        EXPECT_TRUE(!used || run(1, [](Io& on, Token token) { return on.nop(token); }) == 0);
+        const auto refused = io.run(1, [](Token) { return false; });
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().message(),
+                  "Io::run: EINVAL (Invalid argument): there is room, and `queue` queues nothing");
+    }
+}
+
+// An SQPOLL thread gives a place back a moment after the completion is there, whoever waits for it.
+TEST_P(OneAtATimeTest, RoomThatComesBackLateIsWaitedForAndNothingElse) {
+    queued([&] { return io.read(pipe.read_end, {&byte, 1}, 0, 100); });
+    for (Token token = 0; token < scaled(2000); ++token)
+        ASSERT_EQ(io.run(token, [&](Token own) { return io.nop(own); }).value().res, 0);
+    ASSERT_EQ(::write(pipe.write_end, "x", 1), 1);
+    EXPECT_EQ(io.wait_for(100).value().res, 1);
+}
+
 TEST_P(OneAtATimeTest, AllocatesNothing) {
     EXPECT_EQ(run(1, [](Io& on, Token token) { return on.nop(token); }), 0);
     const std::uint64_t before = allocations_made();
