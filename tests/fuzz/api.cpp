@@ -291,7 +291,7 @@ private:
             if (found->second && completion.res >= 0) fds_.push_back(completion.res);
             in_flight_.erase(found);
             if (!completion.ok()) require(!completion.error().message().empty(), "an error has words");
-            if (input_.up_to(7) == 0) (void)queue_one();
+            if (may_queue_ && input_.up_to(7) == 0) (void)queue_one();
         }
     }
     void step() {
@@ -341,7 +341,9 @@ private:
         if (drained_ || !io.has_room(2)) return;
         if (!io.nop(++last_token_, {})) return;
         in_flight_.emplace(last_token_, false);
+        may_queue_ = false;
         reap(io.poll());
+        may_queue_ = true;
         const Token token = ++last_token_;
         const auto done = io.run(token, [&io](Token own) { return io.nop(own); });
         require(done ? done->token == token && done->res == 0 : done.error().code() == EBUSY, "run() does one NOP");
@@ -392,7 +394,8 @@ private:
     std::vector<int> fds_;
     std::unordered_map<Token, bool> in_flight_;  // and whether it opens a descriptor
     Token last_token_ = 0;
-    bool drained_ = false;  // something was queued with How::drain
+    bool drained_ = false;   // something was queued with How::drain
+    bool may_queue_ = true;  // whatever completes
     std::deque<std::vector<struct ::iovec>> pieces_;
     Result<Io> io_;
 };
