@@ -245,6 +245,10 @@ TEST_P(LoopTest, WorkersAreLimitedAndBoundAndTheLimitsBeforeAreTold) {
     EXPECT_EQ(limits->bounded, 3U);
     EXPECT_EQ(limits->unbounded, 5U);
     EXPECT_EQ(io.limit_workers({})->bounded, 3U) << "0 leaves it as it is";
+    EXPECT_EQ(
+        io.limit_workers({.bounded = 1U << 31}).error().message(),
+        "Io::limit_workers(bounded=2147483648, unbounded=0): EINVAL (Invalid argument): each must be 0 to 2147483647");
+    EXPECT_EQ(io.limit_workers({.unbounded = UINT32_MAX}).error().code(), EINVAL);
     cpu_set_t mine;
     ASSERT_EQ(::sched_getaffinity(0, sizeof(mine), &mine), 0);
     unsigned cpu = 0;
