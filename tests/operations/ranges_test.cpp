@@ -767,6 +767,8 @@ TEST_P(OldTruncateTest, WorksFromTheBodyOfALoopOverCompletions) {
 }
 
 TEST_P(OldTruncateTest, ASlotAndAPlaceInAnOrderAreNotToBeHad) {
+    // What is refused ends the whole chain there.
+    if (!io.features().has(abi::Op::fsetxattr)) GTEST_SKIP() << "this kernel is itself older than 5_19";
     ASSERT_TRUE(io.set_file(FileSlot(0), file));
     EXPECT_EQ(result_of(io, io.truncate(FileSlot(0), 10, 1)), -EOPNOTSUPP);
     EXPECT_EQ(result_of(io, io.truncate(FileSlot(1), 10, 1)), -EOPNOTSUPP);
