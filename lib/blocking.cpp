@@ -30,10 +30,6 @@ std::string described(Path path) {
     return "{fd=" + std::to_string(path.directory()) + ", " + text + "}";
 }
 
-std::string call(const char* name, int fd) {
-    return std::string(name) + "(fd=" + std::to_string(fd) + ")";
-}
-
 FileType type_of(std::uint8_t dirent_type) noexcept {
     switch (dirent_type) {
         case DT_REG:
@@ -143,9 +139,10 @@ Result<void> Io::try_lock(int fd, Lock kind) const {
     const int status = set_lock(front_->kernel(), fd, kind == Lock::shared ? F_RDLCK : F_WRLCK);
     // Which of the two it is depends on the file system.
     if (status == -EAGAIN || status == -EACCES)
-        return Error(EAGAIN, call("try_lock", fd), "somebody else has a lock on this file");
+        return Error(EAGAIN, detail::call_on("try_lock", fd),
+                     "somebody else has a lock on this file");
     if (status < 0)
-        return Error(-status, call("try_lock", fd),
+        return Error(-status, detail::call_on("try_lock", fd),
                      status == -EBADF ? "it is not open for reading, which a shared lock needs, or "
                                         "for writing, which an exclusive one does"
                                       : "");
@@ -154,7 +151,7 @@ Result<void> Io::try_lock(int fd, Lock kind) const {
 
 Result<void> Io::unlock(int fd) const {
     const int status = set_lock(front_->kernel(), fd, F_UNLCK);
-    if (status < 0) return Error(-status, call("unlock", fd));
+    if (status < 0) return Error(-status, detail::call_on("unlock", fd));
     return {};
 }
 
@@ -173,7 +170,7 @@ Result<FileSystem> Io::file_system(int fd) const {
     struct ::statfs found {};
     static_assert(sizeof(found) == detail::statfs_bytes);
     const int status = sys::fstatfs(front_->kernel(), fd, &found);
-    if (status < 0) return Error(-status, call("file_system", fd) + ": fstatfs");
+    if (status < 0) return Error(-status, detail::call_on("file_system", fd) + ": fstatfs");
     const auto unit =
         static_cast<std::uint64_t>(found.f_frsize != 0 ? found.f_frsize : found.f_bsize);
     constexpr long read_only = 1;  // ST_RDONLY
@@ -189,7 +186,7 @@ Result<FileSystem> Io::file_system(int fd) const {
 Result<void> Io::set_write_life(int fd, WriteLife life) const {
     const auto hint = static_cast<std::uint64_t>(life);
     const int status = sys::fcntl(front_->kernel(), fd, F_SET_RW_HINT, &hint);
-    if (status < 0) return Error(-status, call("set_write_life", fd));
+    if (status < 0) return Error(-status, detail::call_on("set_write_life", fd));
     return {};
 }
 

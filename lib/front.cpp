@@ -201,8 +201,8 @@ bool Front::answer_last(std::int32_t res) noexcept {
         // The kernel did not take it: short of memory, or the ring fails.
         if (withdraw(&token)) return false;
         if (code == 0) continue;
-        // It was shown to a poller that sleeps and cannot be woken. Whenever it is, it must not hear
-        // of a success.
+        // It was shown to a poller that sleeps and cannot be woken. Whenever it is, it must not
+        // hear of a success.
         (&cursor_.slot() - 1)->op_fd = abi::op_fd_word(abi::Op::fsync, 0, UINT32_MAX);
         return true;
     }

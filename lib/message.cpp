@@ -344,10 +344,10 @@ Error explain_arena(int code, std::uint64_t bytes, std::size_t regions) {
                               text(regions) + " regions";
     if (from_a_filter(code)) return explain_register(code, "IORING_REGISTER_BUFFERS");
     if (code == EFAULT)
-        return Error(code, doing,
-                     "some of its memory is not mapped (was it unmapped by something other than "
-                     "squall?), not "
-                     "writable, or a file's that is neither on tmpfs nor on hugetlbfs");
+        return Error(
+            code, doing,
+            "some of its memory is not mapped (was it unmapped by something other than "
+            "squall?), not writable, or a file's that is neither on tmpfs nor on hugetlbfs");
     if (code == EOPNOTSUPP)
         return Error(code, doing,
                      "memory of a file can be registered on tmpfs and hugetlbfs alone; or " +
@@ -424,11 +424,9 @@ const char* advice_for_result(int code) noexcept {
                    "has exited";
         case ECANCELED:
             return "it was cancelled before it was done: by a cancel or a deadline, since what it "
-                   "is "
-                   "linked to failed, since the kernel could make no thread to run it "
-                   "(RLIMIT_NPROC "
-                   "or the pids.max of the cgroup is reached, or signals came too fast), or since "
-                   "the submitting thread has exited";
+                   "is linked to failed, since the kernel could make no thread to run it "
+                   "(RLIMIT_NPROC or the pids.max of the cgroup is reached, or signals came too "
+                   "fast), or since the submitting thread has exited";
         case EMFILE:
             return "the process has no file descriptor free: raise RLIMIT_NOFILE (`ulimit -n`) or "
                    "close some";
@@ -446,8 +444,7 @@ const char* advice_for_result(int code) noexcept {
                    "usually)";
         case EAGAIN:
             return "it would have to wait, and was asked not to (nowait, O_NONBLOCK), or the "
-                   "kernel "
-                   "is short of memory or of requests to the device: try again later";
+                   "kernel is short of memory or of requests to the device: try again later";
         case ENOMEM:
             return "the kernel is short of memory or of requests to the device: try again later";
         case ETIME:

@@ -16,6 +16,10 @@ namespace squall::detail {
 
 inline std::string text(std::uint64_t number) { return std::to_string(number); }
 
+// "name(fd=5)": a call on a descriptor, for Error.
+inline std::string call_on(const char* name, int fd) {
+    return std::string(name) + "(fd=" + std::to_string(fd) + ")";
+}
 // io_uring_setup was refused. `code` is a positive errno here and below.
 Error explain_setup(int code, const IoOptions& options);
 // IORING_REGISTER_BUFFERS of an arena of `bytes` was refused.

@@ -25,7 +25,6 @@ constexpr std::uint16_t refused_if_long(std::uint64_t length) noexcept {
 
 // Whether all pieces lie in one region of registered memory. One without bytes lies in none: the
 // kernel takes it from no fixed buffer, nor more in all than one transfer can move.
-constexpr std::uint64_t transfer_max = 0x7ffff000;
 bool are_registered(const detail::RegisteredMemory& memory,
                     std::span<const struct ::iovec> pieces) noexcept {
     const auto start = [](const struct ::iovec& piece) {
@@ -34,7 +33,7 @@ bool are_registered(const detail::RegisteredMemory& memory,
     std::uint64_t total = 0;
     for (const struct ::iovec& piece : pieces) {
         total += piece.iov_len;
-        if (total > transfer_max || !memory.holds(start(piece), piece.iov_len) ||
+        if (total > detail::transfer_max || !memory.holds(start(piece), piece.iov_len) ||
             memory.region_of(start(piece)) != memory.region_of(start(pieces.front())))
             return false;
     }
@@ -113,8 +112,8 @@ bool Io::finish_truncate(std::uint64_t size, How how) noexcept {
 }
 
 bool Io::finish_refused() noexcept {
-    // A write to squall's own pipe, at index 0 of each ring's table, with a flag that no kernel has:
-    // EOPNOTSUPP, in place, and the end of its chain.
+    // A write to squall's own pipe, at index 0 of each ring's table, with a flag that no kernel
+    // has: EOPNOTSUPP, in place, and the end of its chain.
     abi::Word& op_fd = front_->slot().op_fd;
     op_fd = abi::op_fd_word(abi::Op::write, abi::flags_of(op_fd) | abi::sqe_fixed_file, 0);
     return finish({.op_flags = detail::rwf_refused});

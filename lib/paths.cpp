@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Copies of paths (I6), and the operations on paths that are more than a line in io.hpp. What has no
-// path is operands.cpp's.
+// Copies of paths (I6), and the operations on paths that are more than a line in io.hpp. What has
+// no path is operands.cpp's.
 #include <fcntl.h>
 
 #include <cstdio>

@@ -50,8 +50,8 @@ public:
     Result<void> set_up(const IoOptions& options);
 
 private:
-    // An operation in flight; its number, with the record's generation above it, is its user_data in
-    // both rings, and alone for a polled one its SQE's index too.
+    // An operation in flight; its number, with the record's generation above it, is its user_data
+    // in both rings, and alone for a polled one its SQE's index too.
     struct Record {
         enum class Role : std::uint8_t {
             none,  // not in flight
@@ -247,8 +247,8 @@ bool Polled::find_room(abi::Word op_fd) noexcept {
     record_pending();
     if (is_full()) return false;
     const bool drains = (std::bit_cast<OpFd>(op_fd).flags & abi::sqe_io_drain) != 0;
-    // The companion knows nothing of what it is to wait for in the other ring, nor that a file which
-    // it has opened for a slot is not in there yet.
+    // The companion knows nothing of what it is to wait for in the other ring, nor that a file
+    // which it has opened for a slot is not in there yet.
     if (drains && polled_.queues.in_flight() + refused_count_ + opens_ > 0) return false;
     const bool polled = is_polled(op_fd);
     const std::span<abi::SqeWords> free =
@@ -316,35 +316,34 @@ void Polled::record_open(Record& record, abi::SqeWords& words) noexcept {
     words.buffer = abi::buffer_word(buf_index, 0);
 }
 
-// What the kernel knows by another name is cancelled by that. What the polled ring has cannot be, but
-// need not be sent again when it is refused.
+// What the kernel knows by another name is cancelled by that. What the polled ring has cannot be,
+// but need not be sent again when it is refused.
 void Polled::record_cancel(std::uint32_t itself, abi::SqeWords& words) noexcept {
     const auto sqe = std::bit_cast<abi::Sqe>(words);
-    const bool of_a_slot = (sqe.flags & abi::sqe_fixed_file) != 0;
+    const bool by_token = sqe.op_flags == 0;
+    const bool of_all = (sqe.op_flags & abi::async_cancel_any) != 0;
+    const bool of_a_slot = !by_token && (sqe.flags & abi::sqe_fixed_file) != 0;
     constexpr Token nothing = UINT64_MAX;
     Token name = nothing;
     Record* in_polled = nullptr;
     for (std::uint32_t number = 0; number < total_; ++number) {
         Record& record = records_[number];
-        if (record.role == Record::Role::none || number == itself) continue;
         const bool is_transfer = record.role == Record::Role::transfer;
         // One that was refused may not be sent yet.
         const bool is_refused = record.role == Record::Role::refused;
-        if ((sqe.op_flags & abi::async_cancel_all) != 0) {
+        if (record.role == Record::Role::none || number == itself) continue;
+        if (!by_token) {
             const bool is_meant =
-                (sqe.op_flags & abi::async_cancel_any) != 0 ||
-                (of_a_slot && record.table_index == std::bit_cast<OpFd>(words.op_fd).fd);
-            record.is_cancelled = record.is_cancelled || ((is_transfer || is_refused) && is_meant);
-        } else if (record.token == sqe.addr) {
-            if (is_transfer)
-                in_polled = &record;
-            else if (name == nothing) {
-                name = name_of(number);
-                record.is_cancelled = is_refused;
-            }
+                of_all || (of_a_slot && record.table_index == abi::fd_of(words.op_fd));
+            if (is_meant && (is_transfer || is_refused)) record.is_cancelled = true;
+        } else if (record.token == sqe.addr && is_transfer) {
+            in_polled = &record;
+        } else if (record.token == sqe.addr && name == nothing) {
+            name = name_of(number);
+            record.is_cancelled = is_refused;
         }
     }
-    if ((sqe.op_flags & abi::async_cancel_all) != 0) return;
+    if (!by_token) return;
     if (name == nothing && in_polled) in_polled->is_cancelled = true;
     words.addr = abi::Word{name};
 }

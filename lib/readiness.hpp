@@ -2,8 +2,8 @@
 //
 // The event behind Io::poll_fd(), which the kernel signals for each completion. A ring's own
 // descriptor does not do: one with DEFER_TASKRUN wakes nobody who polls it (its owner, asleep
-// elsewhere, would have to run the task work that posts the completion), of a polled ring nothing is
-// seen from outside, and it cannot be raised for what the kernel did not take yet.
+// elsewhere, would have to run the task work that posts the completion), of a polled ring nothing
+// is seen from outside, and it cannot be raised for what the kernel did not take yet.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -37,8 +37,8 @@ public:
     }
 
     // Before completions are handed out: it is readable from now on when another comes, or at once
-    // when `must_look()` says so. That is asked afterwards: the kernel signals last, so that what it
-    // signalled before shows there.
+    // when `must_look()` says so. That is asked afterwards: the kernel signals last, so that what
+    // it signalled before shows there.
     template <class MustLook>
     void settle(sys::Kernel* kernel, MustLook must_look) noexcept {
         if (raised_ && must_look()) return;

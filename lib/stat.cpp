@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What statx and ioctl say of an open file: its size, its blocks, what O_DIRECT and an atomic write
-// ask of a transfer; and what a transfer that failed has to do with that. They run at once and block.
+// ask of a transfer; and what a transfer that failed has to do with that. They run at once and
+// block.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
@@ -46,8 +47,7 @@ const char* kind_of(std::uint32_t mode) noexcept {
 Result<struct ::statx> stat_of(sys::Kernel* kernel, int fd, unsigned mask, const char* doing) {
     struct ::statx found {};
     const int status = sys::statx(kernel, fd, "", AT_EMPTY_PATH, mask, &found);
-    if (status < 0)
-        return Error(-status, std::string(doing) + "(fd=" + std::to_string(fd) + "): statx");
+    if (status < 0) return Error(-status, detail::call_on(doing, fd) + ": statx");
     return found;
 }
 
@@ -60,7 +60,7 @@ Result<DirectIoAlignment> alignment_of(sys::Kernel* kernel, int fd) {
         const std::uint32_t memory = member_at(*found, dio_mem_align_at);
         const std::uint32_t offset = member_at(*found, dio_offset_align_at);
         if (memory == 0 || offset == 0)
-            return Error(EOPNOTSUPP, "direct_io_alignment(fd=" + std::to_string(fd) + ")",
+            return Error(EOPNOTSUPP, detail::call_on("direct_io_alignment", fd),
                          "the file system does no direct I/O on this file (statx says so): open it "
                          "without `direct`");
         return DirectIoAlignment{memory, offset, Source::statx};
@@ -135,7 +135,7 @@ Result<std::uint64_t> Io::file_size(int fd) const {
     const auto found = stat_of(kernel, fd, STATX_TYPE | STATX_SIZE, "file_size");
     if (!found) return found.error();
     if (S_ISREG(found->stx_mode)) return found->stx_size;
-    const std::string doing = "file_size(fd=" + std::to_string(fd) + ")";
+    const std::string doing = detail::call_on("file_size", fd);
     if (S_ISBLK(found->stx_mode)) {
         std::uint64_t bytes = 0;
         if (const int status = sys::ioctl(kernel, fd, BLKGETSIZE64, &bytes); status < 0)
@@ -156,7 +156,7 @@ Result<AtomicWriteLimits> Io::atomic_write_limits(int fd) const {
                                    member_at(*found, atomic_write_segments_max_at)};
     if ((found->stx_mask & statx_write_atomic) == 0 || limits.largest == 0)
         return Error(
-            EOPNOTSUPP, "atomic_write_limits(fd=" + std::to_string(fd) + ")",
+            EOPNOTSUPP, detail::call_on("atomic_write_limits", fd),
             "the file system, its device or the kernel (before 6.11) does no atomic writes "
             "on this file");
     return limits;

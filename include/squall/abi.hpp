@@ -23,8 +23,8 @@ struct Sqe {
     std::uint8_t flags;  // IOSQE_*
     std::uint16_t ioprio;
     std::int32_t fd;
-    // File offset; statx: the result's address; of two paths, the second one's address; openat2: its
-    // struct open_how's; ftruncate: the size.
+    // File offset; statx: the result's address; of two paths, the second one's address; openat2:
+    // its struct open_how's; ftruncate: the size.
     std::uint64_t off;
     // Buffer, path, pieces, timespec; fallocate: bytes; async_cancel: a user_data.
     std::uint64_t addr;
@@ -196,10 +196,9 @@ enum class Op : std::uint8_t {
 
 // Sqe::flags.
 inline constexpr std::uint8_t sqe_fixed_file = 1U << 0;  // `fd` is an index in the file table (5.1)
-inline constexpr std::uint8_t sqe_io_drain = 1U
-                                             << 1;  // after all before it, before all behind (5.2)
-inline constexpr std::uint8_t sqe_io_link = 1U << 2;  // the next one begins when it succeeded (5.3)
-inline constexpr std::uint8_t sqe_io_hardlink = 1U << 3;  // or failed (5.5)
+inline constexpr std::uint8_t sqe_io_drain = 1U << 1;    // a barrier (5.2)
+inline constexpr std::uint8_t sqe_io_link = 1U << 2;     // the next one begins after it (5.3)
+inline constexpr std::uint8_t sqe_io_hardlink = 1U << 3;  // however it ends (5.5)
 inline constexpr std::uint8_t sqe_async = 1U << 4;        // straight to a worker thread (5.6)
 
 // Sqe::op_flags of transfers, RWF_*.

@@ -105,19 +105,19 @@ public:
     // MADV_COLLAPSE (6.1).
     [[nodiscard]] static Result<BufferArena> create(const ArenaOptions& options = {});
 
-    // The same over memory that the caller has: a buffer pool, a mapping that is bound to a NUMA node,
-    // a memfd, huge pages, at any address, of any size. Nothing is mapped but what the arena knows
-    // about itself, nothing is touched, and the memory stays the caller's: it must stay mapped until
-    // the arena and all rings and leases are gone. `buffer_size` 0: there are no leases, acquire()
-    // finds none, and the caller keeps the books; else buffers of so many bytes are cut from its
-    // start, as aligned as that is. On failure, without side effects:
+    // The same over memory that the caller has: a buffer pool, a mapping that is bound to a NUMA
+    // node, a memfd, huge pages, at any address, of any size. Nothing is mapped but what the arena
+    // knows about itself, nothing is touched, and the memory stays the caller's: it must stay
+    // mapped until the arena and all rings and leases are gone. `buffer_size` 0: there are no
+    // leases, acquire() finds none, and the caller keeps the books; else buffers of so many bytes
+    // are cut from its start, as aligned as that is. On failure, without side effects:
     //   EINVAL  no memory, or a buffer_size that is out of range; the message names value and rule.
     //   ENOMEM  there is none for what the arena knows about itself.
     // Io::create may then refuse to register it: with EFAULT where something of it is not mapped or
     // not writable, with EFAULT or EOPNOTSUPP where it is a file's, not on tmpfs or hugetlbfs.
-    // After fork() the memory is the child's as it would be without squall. Transfers in flight go on
-    // in the parent (before Linux 5.12 they may miss what either writes there, so do not fork with
-    // any, or keep the memory from the child: MADV_DONTFORK).
+    // After fork() the memory is the child's as it would be without squall. Transfers in flight go
+    // on in the parent (before Linux 5.12 they may miss what either writes there, so do not fork
+    // with any, or keep the memory from the child: MADV_DONTFORK).
     [[nodiscard]] static Result<BufferArena> adopt(std::span<std::byte> memory,
                                                    std::size_t buffer_size = 0);
 
@@ -140,8 +140,8 @@ public:
 
     [[nodiscard]] std::size_t buffer_size() const noexcept;  // bytes
     [[nodiscard]] std::size_t count() const noexcept;        // buffers, leased ones included
-    // All that rings register: count() * buffer_size() bytes and what rounding to whole pages added,
-    // or what was adopted.
+    // All that rings register: count() * buffer_size() bytes and what rounding to whole pages
+    // added, or what was adopted.
     [[nodiscard]] std::span<std::byte> memory() const noexcept;
     // What the memory is made of, as found after it was touched: never Pages::automatic.
     // Pages::adopted: nobody has looked, and page_size() is the machine's.

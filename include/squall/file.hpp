@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What an operation is done to, and how: FileSlot, File (a descriptor or a FileSlot), Path,
-// OpenOptions, StatxOptions, Rename, How and Priority. Plain values; io.hpp says what each operation makes of them.
+// OpenOptions, StatxOptions, Rename, How and Priority. Plain values; io.hpp says what each
+// operation makes of them.
 #pragma once
 
 #include <fcntl.h>  // O_*, which are part of the platform's ABI
@@ -80,8 +81,8 @@ concept StringLike = std::convertible_to<const T&, const char*> || requires(cons
 // A path, as an operation is given it: io.open("a", ...) below the working directory, and
 // io.open({directory, "a"}, ...) below a directory that is open as `directory` (O_PATH is enough).
 // An absolute path is that, whatever stands before it. The string may go as soon as the call
-// returns (I6), but `directory` must be open until the completion: a worker looks it up when it gets
-// there, and by then its number may be another directory's.
+// returns (I6), but `directory` must be open until the completion: a worker looks it up when it
+// gets there, and by then its number may be another directory's.
 class Path {
 public:
     constexpr Path(const char* path) noexcept : below_(path) {}
@@ -165,11 +166,12 @@ enum class Rename : std::uint8_t {
 //             park(), wait_for(), run(); so does a part that finds no room, when the next poll()
 //             comes (ask Io::has_room() before the first), and a kernel short of memory. Where
 //             Features::keeps_chains is false, the kernel cuts it where it likes.
-//   Failures  Not every failure ends a chain. These do: a transfer that fails or comes out short, an
-//             open, close, cancel, timer or fadvise that fails, a file that is not open, arguments
-//             that are refused. But since Linux 6.0 fsync, fdatasync, sync_range, fallocate,
-//             truncate, statx, madvise and all operations on names may fail, and what is linked to
-//             them is done all the same: never link a rename to the fsync of the new file.
+//   Failures  Not every failure ends a chain. These do: a transfer that fails or comes out short,
+//             an open, close, cancel, timer or fadvise that fails, a file that is not open,
+//             arguments that are refused. But since Linux 6.0 fsync, fdatasync, sync_range,
+//             fallocate, truncate, statx, madvise and all operations on names may fail, and what is
+//             linked to them is done all the same: never link a rename to the fsync of the new
+//             file.
 //   Writes    Never link an fsync to its write. A write that comes out short ends the chain, its
 //             fsync is cancelled, and what was to be durable needs a second write and a second
 //             fsync; and an engine that looks at the fsync's `res` alone has lost data. Queue the
@@ -185,8 +187,8 @@ struct How {
     bool hard_link : 1 = false;
     // Begins when all that was queued before has completed, and what is queued after it begins when
     // it has (IOSQE_IO_DRAIN, 5.2): a barrier, and as slow as one; what is behind it cannot be
-    // cancelled. (On 6.1 what is behind begins as soon as this one does; on 6.18 it waits.) With polling, false (no room) while polled transfers or opens into slots are in
-    // flight.
+    // cancelled. (On 6.1 what is behind begins as soon as this one does; on 6.18 it waits.) With
+    // polling, false (no room) while polled transfers or opens into slots are in flight.
     bool drain : 1 = false;
     // Straight to a worker thread of the kernel's (IOSQE_ASYNC, 5.6). Without it the kernel first
     // tries in the poll() or park() that submits (or in the SQPOLL thread), which then takes as

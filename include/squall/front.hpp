@@ -142,8 +142,8 @@ public:
     [[nodiscard]] std::uint32_t room() noexcept;
     // An operation with How::drain is about to be queued.
     void note_drain() noexcept { drained_ = true; }
-    // Whether answer_last() can do its work after the operation in the slot: that is the owner's, is
-    // linked to nothing before it, and no drain is in flight.
+    // Whether answer_last() can do its work after the operation in the slot: that is the owner's,
+    // is linked to nothing before it, and no drain is in flight.
     [[nodiscard]] bool may_answer() noexcept;
     // Io::withdraw; `only`: nothing but an operation that is known by this.
     std::optional<Token> withdraw(const Token* only = nullptr) noexcept;

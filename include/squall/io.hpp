@@ -42,15 +42,15 @@
 // request tag left, until it has one. How{.async = true} gives it to a worker at once: the same two
 // calls then return within 0.05 ms. With Mode::sqpoll the poller does it, and every poll() returns
 // in microseconds; the operations behind it wait instead.
-//   in place      nop, timer, deadline, cancel; open of a path that is cached (5.12), without create or truncate; read from
-//                 the page cache; O_DIRECT read, and write over blocks that are allocated (btrfs:
-//                 without copy-on-write); cached write on xfs (6.0) and, without copy-on-write,
-//                 btrfs (6.1); close (not on NFS and FUSE)
+//   in place      nop, timer, deadline, cancel; open of a path that is cached (5.12), without
+//                 create or truncate; read from the page cache; O_DIRECT read, and write over
+//                 blocks that are allocated (btrfs: without copy-on-write); cached write on xfs
+//                 (6.0) and, without copy-on-write, btrfs (6.1); close (not on NFS and FUSE)
 //   by a worker   statx, rename, unlink, mkdir, rmdir, link, symlink, fsync, fdatasync, sync_range,
-//                 fallocate, truncate, advise (but for NORMAL, RANDOM, SEQUENTIAL), always; open with create, create_new or truncate, or
-//                 of a path that is not cached; write that makes the file longer with O_DIRECT;
-//                 cached write on ext4; all of it on a file system that cannot do without blocking,
-//                 such as tmpfs
+//                 fallocate, truncate, advise (but for NORMAL, RANDOM, SEQUENTIAL), always; open
+//                 with create, create_new or truncate, or of a path that is not cached; write that
+//                 makes the file longer with O_DIRECT; cached write on ext4; all of it on a file
+//                 system that cannot do without blocking, such as tmpfs
 // One at a time, what a worker does costs 1.5 to 10 times its system call: `bench/run --operations`
 // measures it.
 // What is always inlined is so for compilers that would else decide what `how` comes to when the
@@ -224,10 +224,10 @@ public:
     }
 
     // Has the kernel begin to write what of these bytes is dirty in the page cache, or wait for it:
-    // `flags` are SYNC_FILE_RANGE_* (SYNC_FILE_RANGE, 5.2; sync_file_range(2)), by default begin and
-    // wait. So that an fsync later has less to do: NOT durable, neither the file's metadata nor the
-    // disk's cache are written. `length` 0 is to the end of the file; beyond 2^32 - 1: -EINVAL. On
-    // success `res` is 0.
+    // `flags` are SYNC_FILE_RANGE_* (SYNC_FILE_RANGE, 5.2; sync_file_range(2)), by default begin
+    // and wait. So that an fsync later has less to do: NOT durable, neither the file's metadata nor
+    // the disk's cache are written. `length` 0 is to the end of the file; beyond 2^32 - 1: -EINVAL.
+    // On success `res` is 0.
     [[nodiscard]] bool sync_range(File file, std::uint64_t offset, std::uint64_t length,
                                   Token token, unsigned flags = sync_range_whole,
                                   How how = {}) noexcept {
@@ -340,8 +340,8 @@ public:
                finish_link(from.below(), to, 0);
     }
     // The same of an open file: one that was made with O_TMPFILE and so has no name, or none any
-    // more that its file system would bring back (-ENOENT). `fd` must stay open until the completion.
-    // By /proc/self/fd, so that no capability is needed but a /proc is.
+    // more that its file system would bring back (-ENOENT). `fd` must stay open until the
+    // completion. By /proc/self/fd, so that no capability is needed but a /proc is.
     [[nodiscard]] bool link(int fd, Path to, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::linkat, abi::at_fdcwd, how), token) && finish_link(fd, to);
     }
@@ -354,13 +354,13 @@ public:
 
     // Closes a file descriptor (CLOSE, 5.6; close(2)), or empties a slot (CLOSE with file_index,
     // 5.15). On success `res` is 0; on failure -EBADF where there is none. The number of a
-    // descriptor may be reused as soon as this is submitted. Close a file when what was queued on it
-    // has completed: reads and writes that were queued before go on, if they are neither async nor
-    // linked, drained or behind a drain, but all others look their file up when a worker or their
-    // turn comes (measured on 6.18), and fail with -EBADF, or are done to another file that has got
-    // the number: an fsync of nothing that succeeds. A slot's file is closed when the last operation
-    // that holds it has completed, by an error too late to be reported; what comes later completes
-    // with -EBADF, until the slot is filled again.
+    // descriptor may be reused as soon as this is submitted. Close a file when what was queued on
+    // it has completed: reads and writes that were queued before go on, if they are neither async
+    // nor linked, drained or behind a drain, but all others look their file up when a worker or
+    // their turn comes (measured on 6.18), and fail with -EBADF, or are done to another file that
+    // has got the number: an fsync of nothing that succeeds. A slot's file is closed when the last
+    // operation that holds it has completed, by an error too late to be reported; what comes later
+    // completes with -EBADF, until the slot is filled again.
     [[nodiscard, gnu::always_inline]] bool close(File file, Token token, How how = {}) noexcept {
         if (!file.is_slot()) return queue(about(abi::Op::close, file, how), {}, token);
         return front_->may_change(file.number()) &&
@@ -369,9 +369,9 @@ public:
 
     // Puts a file that is open as `fd` into a slot, in place of what was there, or empties it (fd
     // -1). Not queued but done at once, by one system call (IORING_REGISTER_FILES_UPDATE, 5.5);
-    // operations that are in flight on the slot go on with the file that they began with, those
-    // that are queued and were not submitted by a poll() or park() yet go to the new one. On
-    // success the table holds the file on its own: `fd` may be closed. On failure:
+    // operations that hold the slot's file already go on with that, those that look it up later
+    // (not submitted yet, or a worker's to do: see close()) go to the new one. On success the table
+    // holds the file on its own: `fd` may be closed. On failure:
     //   EBADF   `fd` is not open, or is a ring; the slot is then empty.
     //   EBUSY   with polling: polled transfers are in flight on the slot. Reap them first.
     //   EINVAL  the table has no such slot; the message names both.
@@ -406,11 +406,11 @@ public:
         return begin(about(abi::Op::timeout, -1, how), token) && finish_timeout(after);
     }
     // Bounds the operation that is queued just before it with How{.link = true}
-    // (LINK_TIMEOUT, 5.5): when that has run for so long, the kernel tries to cancel it, as cancel()
-    // does and with the same limits: not once a disk is at it. Both complete. Where it was cancelled
-    // the operation has -ECANCELED (or -EINTR, where a worker was at it) and this -ETIME; where the
-    // operation came first this has -ECANCELED; where it was past cancelling this has -EALREADY or
-    // -ENOENT, and the operation ends as ever. -EINVAL where nothing is linked to it.
+    // (LINK_TIMEOUT, 5.5): when that has run for so long, the kernel tries to cancel it, as
+    // cancel() does and with the same limits: not once a disk is at it. Both complete. Where it was
+    // cancelled the operation has -ECANCELED (or -EINTR, where a worker was at it) and this -ETIME;
+    // where the operation came first this has -ECANCELED; where it was past cancelling this has
+    // -EALREADY or -ENOENT, and the operation ends as ever. -EINVAL where nothing is linked to it.
     [[nodiscard]] bool deadline(std::chrono::nanoseconds after, Token token,
                                 How how = {}) noexcept {
         return begin(about(abi::Op::link_timeout, -1, how), token) && finish_timeout(after);
@@ -418,18 +418,19 @@ public:
 
     // Asks the kernel to cancel an operation with the token `what` (ASYNC_CANCEL, 5.5; one, where
     // several have it). It can where the operation waits for what may never come (a pipe, a timer)
-    // or for a free worker; it cannot where a disk is at it, nor before its turn has come in a chain
-    // or behind a drain. `res` is 0: found, and about to complete with -ECANCELED; -EALREADY: a
-    // worker is at it, which was told and may end it with -EINTR (on 6.1 with -512, ERESTARTSYS,
-    // which no program should see); -ENOENT: none that could be cancelled. Whatever this says, each operation has its one completion, before or after this
-    // one's, and its buffer is not the caller's before. With polling it takes a look at all that is
-    // in flight.
+    // or for a free worker; it cannot where a disk is at it, nor before its turn has come in a
+    // chain or behind a drain. `res` is 0: found, and about to complete with -ECANCELED; -EALREADY:
+    // a worker is at it, which was told and may end it with -EINTR (on 6.1 with -512, ERESTARTSYS,
+    // which no program should see); -ENOENT: none that could be cancelled. Whatever this says, each
+    // operation has its one completion, before or after this one's, and its buffer is not the
+    // caller's before. With polling it takes a look at all that is in flight.
     [[nodiscard]] bool cancel(Token what, Token token, How how = {}) noexcept {
         return queue(about(abi::Op::async_cancel, -1, how), {.addr = what}, token);
     }
-    // The same of all on a file (5.19: Features::cancels_many). `res` is how often the kernel found something, 0 for nothing;
-    // several that wait for a worker count once. What is linked or drained has no file yet, and what a
-    // polled ring has is not found. -EBADF where it is not open.
+    // The same of all on a file (5.19: Features::cancels_many). `res` is how often the kernel found
+    // something, 0 for nothing; several that wait for a worker count once. What is linked or
+    // drained has no file yet, and what a polled ring has is not found. -EBADF where it is not
+    // open.
     [[nodiscard]] bool cancel_file(File file, Token token, How how = {}) noexcept {
         return begin(about(abi::Op::async_cancel, file, how), token) &&
                finish_cancel(abi::async_cancel_fd | abi::async_cancel_all);
@@ -484,8 +485,8 @@ public:
 
     // The same, but gathers: it waits for `at_least` completions for as long as `gather`, then for
     // one, and for no longer than `timeout` in all; with nothing in flight it waits that out, or
-    // returns at once where there is none. For a loop that does better with many at a time, and must
-    // not wait for them for ever. (Two enters where `gather` has passed and nothing has come.)
+    // returns at once where there is none. For a loop that does better with many at a time, and
+    // must not wait for them for ever. (Two enters where `gather` has passed and nothing has come.)
     [[nodiscard]] Completions park(const Batch& batch) noexcept { return front_->park(batch); }
 
     // A descriptor to sleep on in epoll(7), poll(2), another ring or another library's event loop,
@@ -497,8 +498,8 @@ public:
     // (Mode::plain, and before 6.1).
     // With Mode::sqpoll alone it is the ring itself, and free. Else the first call makes an eventfd
     // (IORING_REGISTER_EVENTFD, 5.2), a descriptor more, and from then on each poll() and park()
-    // makes a read(2) more; -errno where it cannot be had (-EMFILE, -ENFILE, -ENOMEM), or where this
-    // thread is not the owner (-EEXIST). Before Linux 5.18 that call waits for all that is in
+    // makes a read(2) more; -errno where it cannot be had (-EMFILE, -ENFILE, -ENOMEM), or where
+    // this thread is not the owner (-EEXIST). Before Linux 5.18 that call waits for all that is in
     // flight: make it before the first operation. Use it level-triggered, not with EPOLLET. In a
     // child of fork() -ESTALE. Thread rule: as the operations; who sleeps on it may be any thread.
     [[nodiscard]] int poll_fd() noexcept { return front_->poll_fd(); }
@@ -518,10 +519,10 @@ public:
     // The same of one operation, which `queue` queues: for start-up code, tools and clients that do
     // one thing at a time, and for the one write that a loop over completions cannot go on without.
     //     const auto done = io.run(7, [&](Token token) { return io.fsync(fd, token); });
-    // It submits what is queued, and waits where polled transfers must end first, until `queue` finds
-    // room. Where the ring fails the operation is taken back: it is not done, its buffers are the
-    // caller's again, and the error is as Completions::code() has it; EINPROGRESS, as above, where
-    // the kernel has it already. On failure also:
+    // It submits what is queued, and waits where polled transfers must end first, until `queue`
+    // finds room. Where the ring fails the operation is taken back: it is not done, its buffers are
+    // the caller's again, and the error is as Completions::code() has it; EINPROGRESS, as above,
+    // where the kernel has it already. On failure also:
     //   EBUSY   the CQ has no place for it: poll() or park() first. It was not queued.
     //   EINVAL  `queue` says false for no reason of the Io's.
     // No other operation in flight may have this token.
@@ -578,17 +579,17 @@ public:
     [[nodiscard]] Result<void> unlock(int fd) const;
     // Copies up to `bytes` bytes from one regular file to another, or to elsewhere in the same,
     // within the kernel, sharing the blocks where the file system can (copy_file_range(2), 4.5). On
-    // success how many were, fewer where the source ends or a limit is met, 0 at its end. On failure
-    // EXDEV across file systems, EINVAL where source and target overlap or one is no regular file,
-    // EBADF, ENOSPC, ...: copy by read() and write() then.
+    // success how many were, fewer where the source ends or a limit is met, 0 at its end. On
+    // failure EXDEV across file systems, EINVAL where source and target overlap or one is no
+    // regular file, EBADF, ENOSPC, ...: copy by read() and write() then.
     [[nodiscard]] Result<std::uint64_t> copy_file_range(int from, std::uint64_t from_offset, int to,
                                                         std::uint64_t to_offset,
                                                         std::uint64_t bytes) const;
     // What the file system that `fd` lies on is, and how full (fstatfs(2)). `fd` may be open with
     // O_PATH, and a directory. On failure EBADF, or another errno of statfs(2).
     [[nodiscard]] Result<FileSystem> file_system(int fd) const;
-    // Says how long what is written to the file `fd` is likely to stay. On failure EBADF, EPERM for a
-    // file of another user's, or EINVAL where the kernel has no such hints.
+    // Says how long what is written to the file `fd` is likely to stay. On failure EBADF, EPERM for
+    // a file of another user's, or EINVAL where the kernel has no such hints.
     [[nodiscard]] Result<void> set_write_life(int fd, WriteLife life) const;
     // Nanoseconds since an arbitrary point, never going back (CLOCK_MONOTONIC, clock_gettime(2)).
     [[nodiscard]] std::chrono::nanoseconds now() const noexcept;
@@ -604,8 +605,8 @@ public:
     // EINVAL where it is neither (a directory, a pipe), so that there is no size: the message says
     // what it is.
     [[nodiscard]] Result<std::uint64_t> file_size(int fd) const;
-    // What a write with How::atomic to the file `fd` may be. On failure EOPNOTSUPP where file system,
-    // device or kernel (before 6.11) do none; EBADF, or another errno of statx(2).
+    // What a write with How::atomic to the file `fd` may be. On failure EOPNOTSUPP where file
+    // system, device or kernel (before 6.11) do none; EBADF, or another errno of statx(2).
     [[nodiscard]] Result<AtomicWriteLimits> atomic_write_limits(int fd) const;
     // What squall::direct_io_alignment() and transfer_error(), below, say of a descriptor of
     // Linux's, of one of this Io's.
@@ -691,7 +692,8 @@ private:
                          token);
             ++front.counters().fixed;
         } else {
-            const std::size_t length = size < transfer_max ? size : transfer_max;
+            // The SQE's 32 bits must not wrap before.
+            const std::size_t length = size < detail::transfer_max ? size : detail::transfer_max;
             detail::fill(front.slot(), detail::about_transfer(op, file, how),
                          {.off = offset,
                           .addr = address,
@@ -703,9 +705,6 @@ private:
         front.push();
         return true;
     }
-    // The kernel moves at most so many bytes and reports a short transfer: MAX_RW_COUNT, INT_MAX
-    // rounded down to a page. The SQE's 32 bits must not wrap before.
-    static constexpr std::size_t transfer_max = 0x7ffff000;
 
     // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for
     // a descriptor.

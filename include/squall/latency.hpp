@@ -20,8 +20,8 @@
 
 namespace squall {
 
-// What an operation does; fdatasync counts as fsync, a transfer by readv or writev, fixed or not, as
-// any other, rmdir as unlink, symlink as link, and a deadline as timer.
+// What an operation does; fdatasync counts as fsync, a transfer by readv or writev, fixed or not,
+// as any other, rmdir as unlink, symlink as link, and a deadline as timer.
 enum class OpKind : std::uint8_t {
     nop,
     open,

@@ -98,8 +98,9 @@ struct IoOptions {
     std::optional<bool> checks{};
     // Mode::sqpoll only: another Io of this process in that mode, whose kernel thread takes this
     // one's submissions, too (IORING_SETUP_ATTACH_WQ, 5.6), so that several burn one core; the
-    // longest `sqpoll_idle` and its `sqpoll_cpu` count. Needed until create returns. Neither keeps chains then
-    // (Features::keeps_chains, which of the other is as old as that). Null: a thread of its own.
+    // longest `sqpoll_idle` and its `sqpoll_cpu` count. Needed until create returns. Neither keeps
+    // chains then (Features::keeps_chains, which of the other is as old as that). Null: a thread of
+    // its own.
     const Io* sqpoll_with = nullptr;
     // Mode::sqpoll only: how long the kernel thread polls an empty SQ before it sleeps, 1 ms or
     // more, and the CPU it is bound to (none: the scheduler decides).
@@ -118,8 +119,8 @@ struct Batch {
 };
 
 // How many worker threads (io-wq) the kernel may have for a thread that submits: bounded, for what
-// ends by itself, such as operations on files; unbounded, for what may not, such as reads of a pipe.
-// 0: leave it as it is.
+// ends by itself, such as operations on files; unbounded, for what may not, such as reads of a
+// pipe. 0: leave it as it is.
 struct WorkerLimits {
     std::uint32_t bounded = 0;
     std::uint32_t unbounded = 0;
@@ -174,9 +175,9 @@ struct Features {
         0;                         // arena slices registered with this ring, each of at most 1 GiB
     std::uint32_t file_slots = 0;  // FileSlots that may be used, 0 to file_slots - 1
     bool cancels_many = false;     // Io::cancel_file() and cancel_all() (5.19)
-    // Whether a chain of links that was submitted whole stays whole. Not where an SQPOLL thread takes
-    // the submissions of several rings, 8 of each at a time: IoOptions::sqpoll_with, and polling with
-    // Mode::sqpoll.
+    // Whether a chain of links that was submitted whole stays whole. Not where an SQPOLL thread
+    // takes the submissions of several rings, 8 of each at a time: IoOptions::sqpoll_with, and
+    // polling with Mode::sqpoll.
     bool keeps_chains = true;
     Polling polling = Polling::none;       // what the kernel gave, not what was asked
     std::uint32_t polled_setup_flags = 0;  // IORING_SETUP_* of the polled ring, with polling

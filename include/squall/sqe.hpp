@@ -16,6 +16,10 @@ namespace squall::detail {
 // What is kept of a path until the kernel has copied it: PATH_MAX, the terminating zero included.
 inline constexpr std::size_t path_slot_bytes = 4096;
 
+// The kernel moves at most so many bytes and reports a short transfer: MAX_RW_COUNT, INT_MAX
+// rounded down to a page.
+inline constexpr std::size_t transfer_max = 0x7ffff000;
+
 // The first word of an SQE: what is done, how, and to which file.
 [[gnu::always_inline]] inline constexpr std::uint8_t sqe_flags(How how) noexcept {
     return static_cast<std::uint8_t>(

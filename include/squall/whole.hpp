@@ -2,8 +2,8 @@
 //
 // Whole transfers: all of a read or a write, in as many operations as it takes, and a write that is
 // durable when it is done. A small state machine each: it queues one operation at a time, is given
-// that one's completion, and says whether it is done. It allocates nothing and waits for nothing, so
-// it fits into an event loop that has other things to do; run() is for code that has not.
+// that one's completion, and says whether it is done. It allocates nothing and waits for nothing,
+// so it fits into an event loop that has other things to do; run() is for code that has not.
 #pragma once
 
 #include <cstddef>
@@ -65,8 +65,8 @@ public:
 
     [[nodiscard]] bool is_done() const noexcept { return step_ == Step::done; }
     // When it is done: 0, or what ended it:
-    //   the errno of an operation; of the fdatasync, too, after which all that was written since the
-    //           last success is to be taken as lost. EAGAIN, EINTR, ENOMEM: as often as
+    //   the errno of an operation; of the fdatasync, too, after which all that was written since
+    //           the last success is to be taken as lost. EAGAIN, EINTR, ENOMEM: as often as
     //           WholeOptions::retries_max allows.
     //   ENODATA a read met the end of the file: moved() says where.
     //   EIO     a write moved nothing, or an O_DIRECT read less than before, and gave no reason, as

@@ -304,6 +304,31 @@ TEST(Sqe, TheOperationsOnNamesAreTheSqesThatTheKernelExpects) {
     EXPECT_EQ(last(io.open("a", {.truncate = true, .resolve = 1}, 12), "a", nullptr).buf_index, 1U);
 }
 
+TEST(Sqe, PiecesAreFixedWhereEachHasBytesAllLieInOneRegionAndOneTransferCanMoveThem) {
+    constexpr std::size_t gib = std::size_t{1} << 30;
+    std::optional<BufferArena> arena;
+    {
+        const Intercept untouched(refuse(SYS_madvise, 0));  // address space is enough
+        arena = make_arena({.buffer_size = gib, .count = 2, .pages = Pages::base});
+    }
+    UserKernel kernel;
+    Io io = make_io({.entries = 4, .arena = &*arena});
+    std::byte* const at = arena->memory().data();
+    std::byte outside{};
+    const auto is_fixed = [&](std::initializer_list<struct ::iovec> pieces) {
+        EXPECT_TRUE(io.readv(9, {pieces.begin(), pieces.size()}, 0, 1));
+        EXPECT_EQ(io.poll().size(), 1U);
+        return kernel.ring().consumed.back().opcode == static_cast<std::uint8_t>(abi::Op::readv_fixed);
+    };
+    EXPECT_TRUE(is_fixed({{at, 10}, {at + gib - 10, 10}}));
+    EXPECT_FALSE(is_fixed({{at, 10}, {at + gib, 10}})) << "two regions";
+    EXPECT_FALSE(is_fixed({{at, 10}, {at + 20, 0}}));
+    EXPECT_FALSE(is_fixed({{at, 10}, {&outside, 1}}));
+    EXPECT_FALSE(is_fixed({}));
+    EXPECT_TRUE(is_fixed({{at, gib}, {at, 0x3ffff000}})) << "0x7ffff000 bytes";
+    EXPECT_FALSE(is_fixed({{at, gib}, {at, 0x3ffff001}}));
+}
+
 TEST(Sqe, HowIsFlagsPriorityAndFlagsOfTransfersAndNothingElse) {
     BufferArena arena = make_arena({.count = 1});
     UserKernel kernel;
