@@ -9,6 +9,7 @@
 #include <string>
 
 #include "arena_control.hpp"
+#include "free_stack.hpp"
 #include "memory.hpp"
 #include "message.hpp"
 #include "owned.hpp"
@@ -20,16 +21,11 @@ namespace {
 
 using detail::ArenaControl;
 using detail::Mapping;
+using detail::next_head;
 using detail::text;
 
 constexpr std::size_t buffer_size_max = std::size_t{1} << 30;
 constexpr std::size_t count_max = UINT32_MAX - 1;
-
-// The head after `head`: another first one, and one change more, which is carried over from the low
-// half.
-constexpr std::uint64_t next_head(std::uint64_t head, std::uint32_t top) noexcept {
-    return (head | UINT32_MAX) + 1 + top;
-}
 
 // Memory for what an arena of `count` buffers knows about itself.
 Result<Mapping> map_control(const std::string& doing, std::size_t count) {
@@ -132,21 +128,11 @@ Result<BufferArena> BufferArena::adopt(std::span<std::byte> memory, std::size_t 
 
 std::optional<FixedBuffer> BufferArena::acquire() noexcept {
     ArenaControl& control = *control_;
-    // Acquire, here and in the exchange, pairs with the release in release_buffer: the last user's
-    // accesses to the buffer, and next[], come before.
-    std::uint64_t head = control.head.load(std::memory_order_acquire);
-    for (;;) {
-        const auto top = static_cast<std::uint32_t>(head);
-        if (top == 0) return std::nullopt;
-        // Another thread may take this one meanwhile and what is read here be stale; the count of
-        // changes in `head` then differs and the exchange fails. (2^32 changes between these two
-        // lines would be needed to miss it.)
-        const std::uint32_t under = control.next[top - 1].load(std::memory_order_relaxed);
-        const std::uint64_t changed = next_head(head, under);
-        if (control.head.compare_exchange_weak(head, changed, std::memory_order_acquire))
-            return FixedBuffer(control_, control.base + (top - 1) * control.buffer_size,
-                               control.buffer_size);
-    }
+    const std::uint32_t top = detail::pop(
+        control.head, [&control](std::uint32_t name) -> auto& { return control.next[name - 1]; });
+    if (top == 0) return std::nullopt;
+    return FixedBuffer(control_, control.base + (top - 1) * control.buffer_size,
+                       control.buffer_size);
 }
 
 void detail::release_buffer(ArenaControl* arena, std::byte* buffer) noexcept {

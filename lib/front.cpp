@@ -8,11 +8,14 @@
 #include <cerrno>
 #include <string>
 
+#include "enter.hpp"
 #include "front_kinds.hpp"
 #include "message.hpp"
 #include "operations.hpp"
+#include "readiness.hpp"
 #include "squall/io.hpp"
 #include "sys.hpp"
+#include "wake_box.hpp"
 
 namespace squall::detail {
 
@@ -110,6 +113,7 @@ void Front::destroy(Front* front) noexcept {
     if (!front->is_forked()) {
         SQUALL_ASSERT(!front->has_completions_out(),
                       "an Io is destroyed while a Completions of it is alive");
+        if (front->wake_box_) front->wake_box_->close();
         front->writes_.unmap();
         front->calls_->destroy(*front);
     }
@@ -164,7 +168,7 @@ std::uint32_t Front::room() noexcept {
 }
 
 std::optional<Token> Front::withdraw(const Token* only) noexcept {
-    if (is_forked() || calls_->on_another_thread(*this)) return std::nullopt;
+    if (is_forked() || is_on_another_thread()) return std::nullopt;
     sampler_.read_token();
     const abi::SqeWords* const sqe = calls_->take_back(*this, only);
     if (!sqe) return std::nullopt;
@@ -180,7 +184,7 @@ std::optional<Token> Front::withdraw(const Token* only) noexcept {
 
 bool Front::may_answer() noexcept {
     if (in_flight() == 0) drained_ = false;
-    return !drained_ && !calls_->is_chained(*this) && !calls_->on_another_thread(*this);
+    return !drained_ && !calls_->is_chained(*this) && !is_on_another_thread();
 }
 
 // For what was done by a system call. The NOP completes as soon as it is submitted (with an SQPOLL
@@ -224,7 +228,7 @@ Result<void> Front::set_file(FileSlot slot, int fd) {
     };
     if (is_forked())
         return refused(ESTALE, "this Io was created before a fork(), by the parent process");
-    if (calls_->on_another_thread(*this))
+    if (is_on_another_thread())
         return refused(EEXIST, "this Io belongs to another thread, the first that submitted on it");
     if (slot.number() >= features_.file_slots)
         return refused(EINVAL, "IoOptions::file_slots is " + text(features_.file_slots));
@@ -236,15 +240,21 @@ Result<void> Front::set_file(FileSlot slot, int fd) {
     return {};
 }
 
+// io_uring_register for the owner's workers, which binds the ring to its owner. 0 or more, or
+// -errno.
+int Front::register_workers(std::uint32_t code, void* arg, std::uint32_t count) noexcept {
+    if (is_forked()) return -ESTALE;
+    const int status = ring_->may_enter() & ~while_enabling;
+    return status != 0 ? -status : ring_->do_register(code, arg, count);
+}
+
 Result<WorkerLimits> Front::limit_workers(WorkerLimits limits) {
     const std::string doing = "Io::limit_workers(bounded=" + text(limits.bounded) +
                               ", unbounded=" + text(limits.unbounded) + ")";
     if (limits.bounded > INT32_MAX || limits.unbounded > INT32_MAX)
         return Error(EINVAL, doing, "each must be 0 to 2147483647");
     std::uint32_t values[] = {limits.bounded, limits.unbounded};
-    const int status = is_forked()
-                           ? -ESTALE
-                           : calls_->do_register(*this, abi::register_iowq_max_workers, values, 2);
+    const int status = register_workers(abi::register_iowq_max_workers, values, 2);
     if (status == -EINVAL) return Error(EOPNOTSUPP, doing, "the kernel has no such limits (5.15)");
     if (status < 0) return Error(-status, doing);
     return WorkerLimits{values[0], values[1]};
@@ -260,11 +270,8 @@ Result<void> Front::bind_workers(std::span<const unsigned> cpus) {
                          "it must be 0 to " + text(cpu_max - 1));
         mask[cpu / 64] |= std::uint64_t{1} << cpu % 64;
     }
-    int status = -ESTALE;
-    if (!is_forked())
-        status = cpus.empty()
-                     ? calls_->do_register(*this, abi::unregister_iowq_aff, nullptr, 0)
-                     : calls_->do_register(*this, abi::register_iowq_aff, mask, sizeof(mask));
+    const int status = cpus.empty() ? register_workers(abi::unregister_iowq_aff, nullptr, 0)
+                                    : register_workers(abi::register_iowq_aff, mask, sizeof(mask));
     if (status < 0)
         return Error(-status, doing,
                      status == -EINVAL
@@ -276,14 +283,22 @@ Result<void> Front::bind_workers(std::span<const unsigned> cpus) {
 
 // --- Completing ----------------------------------------------------------------------------------
 
+bool Front::is_on_another_thread() const noexcept { return ring_->is_on_another_thread(); }
+int Front::ring_fd() const noexcept { return is_forked() ? -1 : ring_->fd(); }
+
 int Front::poll_behind() noexcept { return calls_->poll(*this); }
 int Front::park_behind(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     return calls_->park(*this, at_least, timeout);
 }
 
+int Front::cannot_use() const noexcept {
+    if (is_forked()) return ESTALE;  // I10
+    return is_on_another_thread() ? EEXIST : 0;
+}
+
 Error Front::cannot_run() const {
-    if (is_forked()) return ring_error(ESTALE);
-    return calls_->on_another_thread(*this) ? ring_error(EEXIST) : Error();
+    const int code = cannot_use();
+    return code != 0 ? ring_error(code) : Error();
 }
 
 Result<Completion> Front::wait_for(Token token) {
@@ -321,9 +336,19 @@ Result<Completion> Front::wait_for(Token token, const Token* last) {
     }
 }
 
+// Before completions are handed out.
+void Front::settle_poll_fd() noexcept {
+    readiness_->settle(kernel_, [this] {
+        // Where wakes are handed out the ring's completions stay, and where some of many are the
+        // others do.
+        return calls_->must_look(*this) || (wake_box_ && !wake_box_->arm()) ||
+               (wakes_came_last_ && queues_.cq.ready() > 0);
+    });
+}
+
 // After the kernel was entered by a call that settles nothing: who sleeps on poll_fd() is to look.
 void Front::call_for_a_look() noexcept {
-    if (has_poll_fd_ && in_flight() > 0) calls_->raise_poll_fd(*this);
+    if (has_poll_fd_ && in_flight() > 0) readiness_->raise(kernel_);
 }
 
 Error Front::make_room(bool had_room) {
@@ -355,21 +380,85 @@ int Front::poll_slowly() noexcept {
     if (const int code = turned_away(); code != 0) return -code;
     sample_submitted();
     const bool nothing_to_do = calls_->queues_tell && !queues_.want_kernel();
-    const int code = nothing_to_do ? 0 : report(calls_->poll(*this));
-    if (has_poll_fd_) calls_->settle_poll_fd(*this);
-    sample_completed();
-    return code;
+    return settle(nothing_to_do ? 0 : report(calls_->poll(*this)));
 }
 
 int Front::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (const int code = turned_away(); code != 0) return -code;
+    if (wake_box_ && at_least > 0 && !(timeout && timeout->count() <= 0))
+        return park_for_wakes(at_least, timeout);
     sample_submitted();
     const bool nothing_to_do =
         calls_->queues_tell && !queues_.want_kernel() && queues_.cq.ready() >= at_least;
-    const int code = nothing_to_do ? 0 : report(calls_->park(*this, at_least, timeout));
-    if (has_poll_fd_) calls_->settle_poll_fd(*this);
-    sample_completed();
+    return settle(nothing_to_do ? 0 : report(calls_->park(*this, at_least, timeout)));
+}
+
+// What is done before completions are handed out; `code` is the ring's, and what is returned says
+// which.
+int Front::settle(int code) noexcept {
+    if (wake_box_) code = choose(code);
+    if (has_poll_fd_) settle_poll_fd();
+    if (code != wakes_come_first) sample_completed();
     return code;
+}
+
+// Wakes, by turns with what the ring completed where there is both.
+int Front::choose(int code) noexcept {
+    queues_.cq.must_not_be_taken();
+    wakes_.must_not_be_taken();
+    const bool is_their_turn = !wakes_came_last_ || queues_.cq.ready() == 0;
+    wakes_came_last_ = code == 0 && is_their_turn && wake_box_->collect() > 0;
+    if (!wakes_came_last_) return code;
+    counters().wakes += wakes_.ready();
+    return wakes_come_first;
+}
+
+// A wake ends a park, however many completions it is to wait for, so that here they are waited for
+// one by one: the owner sleeps on the event that the ring signals for each, and Wakers ring.
+int Front::park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+    using std::chrono::nanoseconds;
+    const nanoseconds started = timeout ? sys::now(kernel_) : nanoseconds(0);
+    // Where somebody must look, how long it may be until he does.
+    constexpr nanoseconds a_glance{50'000};
+    bool is_over = false;
+    for (;;) {
+        sample_submitted();
+        int code = is_on_another_thread() ? EEXIST : 0;
+        if (code == 0 && (!calls_->queues_tell || queues_.want_kernel()))
+            code = calls_->poll(*this);
+        const std::uint32_t ready = queues_.cq.ready();
+        if (code != 0 || is_over || (ready > 0 && (ready >= at_least || ready == in_flight())) ||
+            !wake_box_->arm())
+            return settle(report(code));
+        nanoseconds left{0};
+        if (timeout) left = *timeout - (sys::now(kernel_) - started);
+        if (timeout ? left.count() <= 0 : in_flight() == 0 && !wake_box_->has_wakers()) {
+            is_over = true;
+        } else if (calls_->must_look(*this)) {
+            const nanoseconds glance = timeout ? std::min(left, a_glance) : a_glance;
+            code = calls_->park(*this, at_least, &glance);
+        } else {
+            readiness_->wait(kernel_, timeout ? &left : nullptr);
+        }
+        wake_box_->disarm();
+        if (code != 0) return settle(report(code));
+    }
+}
+
+Waker Front::waker() noexcept {
+    int code = cannot_use();
+    if (code == 0 && !wake_box_) {
+        const int event = readiness_->open(kernel_, *ring_);
+        if (event < 0)
+            code = -event;
+        else
+            wake_box_ = WakeBox::create(kernel_, event, code);
+        if (wake_box_) {
+            wakes_ = wake_box_->make_queue();
+            quick_ = false;
+        }
+    }
+    return WakeBox::make_waker(code == 0 ? wake_box_ : nullptr, code);
 }
 
 Completions Front::park(const Batch& batch) noexcept {
@@ -390,9 +479,8 @@ Completions Front::park(const Batch& batch) noexcept {
 
 int Front::poll_fd() noexcept {
     if (is_forked()) return -ESTALE;
-    const int fd = calls_->poll_fd(*this);
-    // The ring's own needs nothing done about it.
-    if (fd < 0 || fd == calls_->ring_fd(*this)) return fd;
+    const int fd = readiness_->open(kernel_, *ring_);
+    if (fd < 0) return fd;
     has_poll_fd_ = true;
     quick_ = false;
     return fd;

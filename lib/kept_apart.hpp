@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "owned.hpp"
@@ -14,15 +15,20 @@
 
 namespace squall::detail {
 
+inline constexpr int first_kept = 3;
+
+// A copy of `fd` that is 3 or above, or -errno.
+inline int copy_apart(sys::Kernel* kernel, int fd) noexcept {
+    const int copy = sys::fcntl(kernel, fd, F_DUPFD_CLOEXEC, first_kept);
+    return copy == -EINVAL ? -EMFILE : copy;  // EINVAL: RLIMIT_NOFILE has nothing from there on
+}
+
 // Moves it to 3 or above where it is below. 0, or -errno: it is then closed.
 inline int keep_apart(sys::Kernel* kernel, Descriptor& descriptor) noexcept {
-    constexpr int first = 3;
-    if (descriptor.get() >= first) return 0;
-    const int copy = sys::fcntl(kernel, descriptor.get(), F_DUPFD_CLOEXEC, first);
+    if (descriptor.get() >= first_kept) return 0;
+    const int copy = copy_apart(kernel, descriptor.get());
     descriptor = copy < 0 ? Descriptor() : Descriptor(kernel, copy);
-    return copy == -EINVAL ? -EMFILE
-           : copy < 0      ? copy
-                           : 0;  // EINVAL: RLIMIT_NOFILE has nothing from `first` on
+    return std::min(copy, 0);
 }
 
 }  // namespace squall::detail

@@ -27,6 +27,8 @@ public:
 
     explicit operator bool() const noexcept { return fd_plus_one_ != 0; }
     [[nodiscard]] int get() const noexcept { return fd_plus_one_ - 1; }
+    // Somebody else closes it.
+    [[nodiscard]] int release() noexcept { return std::exchange(fd_plus_one_, 0) - 1; }
     void reset() noexcept {
         if (const int fd_plus_one = std::exchange(fd_plus_one_, 0); fd_plus_one != 0)
             sys::close(kernel_, fd_plus_one - 1);

@@ -45,7 +45,7 @@ constexpr unsigned links = abi::sqe_io_link | abi::sqe_io_hardlink;
 class Polled : public Front {
 public:
     explicit Polled(sys::Kernel* kernel) noexcept
-        : Front(calls, kernel), companion_(kernel), polled_(kernel) {}
+        : Front(calls, kernel, companion_.ring, readiness_), companion_(kernel), polled_(kernel) {}
 
     Result<void> set_up(const IoOptions& options);
 
@@ -649,34 +649,12 @@ constexpr FrontCalls Polled::calls = {
         },
     .set_file = [](Front& front, std::uint32_t table_index,
                    int fd) noexcept { return of(front).set_file(table_index, fd); },
-    .poll_fd =
+    // While anything is in flight in the polled ring, somebody must look.
+    .must_look =
         [](Front& front) noexcept {
-            Polled& self = of(front);
-            return self.readiness_.open(self.kernel(), self.companion_.ring);
-        },
-    .settle_poll_fd =
-        [](Front& front) noexcept {
-            Polled& self = of(front);
-            // While anything is in flight in the polled ring, somebody must look.
-            self.readiness_.settle(self.kernel(), [&self] {
-                return self.polled_.queues.in_flight() > 0 || self.refused_count_ > 0 ||
-                       self.companion_.queues.want_kernel() ||
-                       self.companion_.queues.cq.ready() > 0;
-            });
-        },
-    .raise_poll_fd = [](Front& front) noexcept { of(front).readiness_.raise(front.kernel()); },
-    .do_register =
-        [](Front& front, std::uint32_t code, void* arg, std::uint32_t count) noexcept {
-            const int status = of(front).may_enter() & ~while_enabling;
-            return status != 0 ? -status : of(front).companion_.ring.do_register(code, arg, count);
-        },
-    .ring_fd =
-        [](const Front& front) noexcept {
-            return static_cast<const Polled&>(front).companion_.ring.fd();
-        },
-    .on_another_thread =
-        [](const Front& front) noexcept {
-            return static_cast<const Polled&>(front).companion_.ring.is_on_another_thread();
+            const Polled& self = of(front);
+            return self.polled_.queues.in_flight() > 0 || self.refused_count_ > 0 ||
+                   self.companion_.queues.want_kernel() || self.companion_.queues.cq.ready() > 0;
         },
     .destroy =
         [](Front& front) noexcept {

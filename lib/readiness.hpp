@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// The event behind Io::poll_fd(), which the kernel signals for each completion. A ring's own
-// descriptor does not do: one with DEFER_TASKRUN wakes nobody who polls it (its owner, asleep
-// elsewhere, would have to run the task work that posts the completion), of a polled ring nothing
-// is seen from outside, and it cannot be raised for what the kernel did not take yet.
+// The event behind Io::poll_fd() and Io::waker(), which the kernel signals for each completion and
+// a Waker for its wakes. A ring's own descriptor does not do: one with DEFER_TASKRUN wakes nobody
+// who polls it (its owner, asleep elsewhere, would have to run the task work that posts the
+// completion), of a polled ring nothing is seen from outside, and it cannot be raised for a wake,
+// nor for what the kernel did not take yet.
 #pragma once
 
+#include <poll.h>
 #include <sys/eventfd.h>
 
+#include <chrono>
 #include <cstdint>
 
+#include "clock.hpp"
 #include "kept_apart.hpp"
 #include "ring.hpp"
 #include "sys.hpp"
@@ -42,10 +46,15 @@ public:
     template <class MustLook>
     void settle(sys::Kernel* kernel, MustLook must_look) noexcept {
         if (raised_ && must_look()) return;
-        std::uint64_t count = 0;
-        sys::read(kernel, event_.get(), &count, sizeof(count));
-        raised_ = false;
+        clear(kernel);
         if (must_look()) raise(kernel);
+    }
+    // Sleeps until it is readable, for `timeout` at most, or until a signal comes, and takes that
+    // back. What it was about is then to be looked for.
+    void wait(sys::Kernel* kernel, const std::chrono::nanoseconds* timeout) noexcept {
+        const abi::Timespec ts = timeout ? to_timespec(*timeout) : abi::Timespec{};
+        struct ::pollfd event = {event_.get(), POLLIN, 0};
+        if (sys::ppoll(kernel, &event, 1, timeout ? &ts : nullptr) == 1) clear(kernel);
     }
     void raise(sys::Kernel* kernel) noexcept {
         const std::uint64_t one = 1;
@@ -54,6 +63,12 @@ public:
     }
 
 private:
+    void clear(sys::Kernel* kernel) noexcept {
+        std::uint64_t count = 0;
+        sys::read(kernel, event_.get(), &count, sizeof(count));
+        raised_ = false;
+    }
+
     Descriptor event_;
     bool raised_ = false;  // by us, and not taken back since
 };

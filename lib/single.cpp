@@ -156,31 +156,8 @@ constexpr FrontCalls Single::calls = {
         [](Front& front, std::uint32_t table_index, int fd) noexcept {
             return std::min(of(front).ring_.update_file(table_index, fd), 0);
         },
-    .poll_fd =
-        [](Front& front) noexcept {
-            Single& self = of(front);
-            return self.ring_.has_poller() ? self.ring_.fd()
-                                           : self.readiness_.open(self.kernel(), self.ring_);
-        },
-    .settle_poll_fd =
-        [](Front& front) noexcept {
-            Single& self = of(front);
-            // Also where the kernel did not take all that it was offered.
-            self.readiness_.settle(front.kernel(), [&self] { return self.queues_.want_kernel(); });
-        },
-    .raise_poll_fd = [](Front& front) noexcept { of(front).readiness_.raise(front.kernel()); },
-    .do_register =
-        [](Front& front, std::uint32_t code, void* arg, std::uint32_t count) noexcept {
-            Ring& ring = of(front).ring_;
-            const int status = ring.may_enter() & ~while_enabling;
-            return status != 0 ? -status : ring.do_register(code, arg, count);
-        },
-    .ring_fd =
-        [](const Front& front) noexcept { return static_cast<const Single&>(front).ring_.fd(); },
-    .on_another_thread =
-        [](const Front& front) noexcept {
-            return static_cast<const Single&>(front).ring_.is_on_another_thread();
-        },
+    // Also where the kernel did not take all that it was offered.
+    .must_look = [](Front& front) noexcept { return of(front).queues_.want_kernel(); },
     .destroy =
         [](Front& front) noexcept {
             of(front).ring_.cancel_and_wait();
@@ -189,7 +166,7 @@ constexpr FrontCalls Single::calls = {
 };
 
 Single::Single(sys::Kernel* kernel) noexcept
-    : Front(calls, kernel), ring_(kernel, queues_, features_) {}
+    : Front(calls, kernel, ring_, readiness_), ring_(kernel, queues_, features_) {}
 
 }  // namespace
 

@@ -16,6 +16,7 @@ struct Counters {
     std::uint64_t completed = 0;  // completions handed out
     std::uint64_t withdrawn =
         0;                     // operations taken back by Io::withdraw(), and counted nowhere else
+    std::uint64_t wakes = 0;   // handed out by Wakers: no operations, and in no other count
     std::uint64_t enters = 0;  // io_uring_enter calls, failed ones included
     std::uint64_t queue_full = 0;    // calls that returned false
     std::uint64_t fixed = 0;         // reads and writes that went through registered memory

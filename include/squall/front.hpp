@@ -40,6 +40,7 @@
 #include "squall/registered.hpp"
 #include "squall/sampler.hpp"
 #include "squall/sqe.hpp"
+#include "squall/waker.hpp"
 
 namespace squall::sys {
 class Kernel;
@@ -48,6 +49,9 @@ class Kernel;
 namespace squall::detail {
 
 class Front;
+class Readiness;
+class Ring;
+class WakeBox;
 
 // What a front calls on the ring or rings behind it; a table and not virtual functions, so that a
 // wiped page shows as null. Each is called by the front alone, and not in a forked child.
@@ -78,19 +82,8 @@ struct FrontCalls {
     // Puts `fd` into a slot that is in the table, or empties it (-1). 0, -errno, or slot_is_busy.
     int (*set_file)(Front&, std::uint32_t table_index, int fd) noexcept;
     static constexpr int slot_is_busy = 1;  // polled transfers are in flight on it
-    // Io::poll_fd, and what is to be done about it by each poll and park, before completions are
-    // handed out, once it was asked for.
-    int (*poll_fd)(Front&) noexcept;
-    void (*settle_poll_fd)(Front&) noexcept;
-    // Lets it be readable, once it was asked for.
-    void (*raise_poll_fd)(Front&) noexcept;
-    // io_uring_register, on the ring that workers and an SQPOLL thread are asked of. 0 or more, or
-    // -errno.
-    int (*do_register)(Front&, std::uint32_t code, void* arg, std::uint32_t count) noexcept;
-    // That ring's descriptor.
-    int (*ring_fd)(const Front&) noexcept;
-    // Whether this is not the thread that owns what is behind the front.
-    bool (*on_another_thread)(const Front&) noexcept;
+    // Whether a poll has something to do that Readiness is not told of.
+    bool (*must_look)(Front&) noexcept;
     // Lets go of what is behind the front (I3), and ends it. Its page is the front's to unmap.
     void (*destroy)(Front&) noexcept;
 };
@@ -161,8 +154,10 @@ public:
     Result<void> bind_workers(std::span<const unsigned> cpus);
     // Io::poll_fd.
     int poll_fd() noexcept;
+    // Io::waker.
+    Waker waker() noexcept;
     // For IoOptions::sqpoll_with; -1 in a forked child.
-    [[nodiscard]] int ring_fd() const noexcept { return calls_ ? calls_->ring_fd(*this) : -1; }
+    [[nodiscard]] int ring_fd() const noexcept;
     // Has the NOP that was queued last complete with `res`, or takes it back: false.
     bool answer_last(std::int32_t res) noexcept;
     // Io::set_file.
@@ -178,7 +173,7 @@ public:
         int code = 0;
         if (!quick_) [[unlikely]] {
             code = poll_slowly();
-            if (code < 0) return Completions(-code);
+            if (code < 0) return hand_out_aside(code);
         } else if (queues_.want_kernel()) {
             code = poll_behind();
         }
@@ -189,7 +184,7 @@ public:
         int code = 0;
         if (!quick_) [[unlikely]] {
             code = park_slowly(at_least, timeout);
-            if (code < 0) return Completions(-code);
+            if (code < 0) return hand_out_aside(code);
         } else if (queues_.want_kernel() || queues_.cq.ready() < at_least) {
             code = park_behind(at_least, timeout);
         }
@@ -200,13 +195,15 @@ public:
     [[nodiscard]] const Features& features() const noexcept { return features_; }
     [[nodiscard]] Counters& counters() noexcept { return queues_.counters; }
     [[nodiscard]] const Counters& counters() const noexcept { return queues_.counters; }
-    [[nodiscard]] bool has_completions_out() const noexcept { return queues_.cq.is_taken(); }
+    [[nodiscard]] bool has_completions_out() const noexcept {
+        return queues_.cq.is_taken() || wakes_.is_taken();
+    }
     // What answers its system calls; null: Linux.
     [[nodiscard]] sys::Kernel* kernel() const noexcept { return kernel_; }
 
 protected:
-    explicit Front(const FrontCalls& calls, sys::Kernel* kernel) noexcept
-        : calls_(&calls), kernel_(kernel) {}
+    Front(const FrontCalls& calls, sys::Kernel* kernel, Ring& ring, Readiness& readiness) noexcept
+        : calls_(&calls), kernel_(kernel), ring_(&ring), readiness_(&readiness) {}
     ~Front() = default;
 
     // The page that a front is alone in.
@@ -238,13 +235,20 @@ private:
 
     void finish(const IoOptions& options) noexcept;
     [[nodiscard]] bool usually_quick() const noexcept {
-        return calls_->queues_tell && !features_.checks && !has_poll_fd_;
+        return calls_->queues_tell && !features_.checks && !has_poll_fd_ && !wake_box_;
     }
     [[nodiscard]] bool is_forked() const noexcept { return !calls_; }
     [[nodiscard]] bool refuses_this_thread() const noexcept {
-        return features_.checks && calls_->on_another_thread(*this);
+        return features_.checks && is_on_another_thread();
     }
+    [[nodiscard]] bool is_on_another_thread() const noexcept;
+    int register_workers(std::uint32_t code, void* arg, std::uint32_t count) noexcept;
     [[nodiscard]] int turned_away() noexcept;
+    [[nodiscard]] int cannot_use() const noexcept;
+    int settle(int code) noexcept;
+    int choose(int code) noexcept;
+    int park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    void settle_poll_fd() noexcept;
     void call_for_a_look() noexcept;
     Result<Completion> wait_for(Token token, const Token* last);
     [[gnu::cold]] int report(int code) noexcept;
@@ -260,9 +264,23 @@ private:
         return Completions(queues_.cq, count, code);
     }
 
+    // What a slow call says where nothing of the ring is handed out: wakes, or an error alone.
+    static constexpr int wakes_come_first = INT32_MIN;
+    [[nodiscard]] Completions hand_out_aside(int code) noexcept {
+        if (code != wakes_come_first) return Completions(-code);
+        return Completions(wakes_, wakes_.ready(), 0);
+    }
+
     const FrontCalls* calls_ = nullptr;
     sys::Kernel* kernel_ = nullptr;
+    // The ring that has an owner, workers and perhaps an SQPOLL thread to ask about, and what that
+    // signals for completions once Io::poll_fd was asked for.
+    Ring* ring_ = nullptr;
+    Readiness* readiness_ = nullptr;
     Sampler sampler_;
+    WakeBox* wake_box_ = nullptr;  // once Io::waker was called
+    CompletionQueue wakes_;
+    bool wakes_came_last_ = false;
     bool has_poll_fd_ = false;
     bool drained_ = false;                       // since nothing was in flight
     [[no_unique_address]] KernelWrites writes_;  // not a byte, but under MemorySanitizer

@@ -83,6 +83,7 @@
 #include "squall/front.hpp"
 #include "squall/options.hpp"
 #include "squall/sqe.hpp"
+#include "squall/waker.hpp"
 
 namespace squall {
 
@@ -470,8 +471,8 @@ public:
 
     // The same, but blocks until there are at least `at_least` completions, or all that are in
     // flight when those are fewer: waiting for several at once spares wake-ups. A signal does not
-    // end it (I9). With nothing queued and nothing in flight there is nothing to wait for, and it
-    // returns empty at once. 0: as poll().
+    // end it (I9), a wake does (waker()). With nothing queued, nothing in flight and no Waker there
+    // is nothing to wait for, and it returns empty at once. 0: as poll().
     [[nodiscard]] Completions park(std::size_t at_least = 1) noexcept {
         return front_->park(at_least, nullptr);
     }
@@ -490,19 +491,28 @@ public:
     [[nodiscard]] Completions park(const Batch& batch) noexcept { return front_->park(batch); }
 
     // A descriptor to sleep on in epoll(7), poll(2), another ring or another library's event loop,
-    // beside others: readable (POLLIN) when poll() would find a completion, and until a poll() or
-    // park() has looked. It may be so once for nothing, and is at first. It belongs to the Io: read
-    // nothing from it, and do not close it. Submit before sleeping: what is only queued makes
-    // nothing readable. With polling it is readable for as long as polled transfers are in flight,
-    // for somebody must look. epoll_wait(2) may return -1 with EINTR where completions interrupt
-    // (Mode::plain, and before 6.1).
-    // With Mode::sqpoll alone it is the ring itself, and free. Else the first call makes an eventfd
-    // (IORING_REGISTER_EVENTFD, 5.2), a descriptor more, and from then on each poll() and park()
-    // makes a read(2) more; -errno where it cannot be had (-EMFILE, -ENFILE, -ENOMEM), or where
-    // this thread is not the owner (-EEXIST). Before Linux 5.18 that call waits for all that is in
-    // flight: make it before the first operation. Use it level-triggered, not with EPOLLET. In a
-    // child of fork() -ESTALE. Thread rule: as the operations; who sleeps on it may be any thread.
+    // beside others: readable (POLLIN) when poll() would find a completion or a wake, and until a
+    // poll() or park() has looked. It may be so once for nothing, and is at first. It belongs to
+    // the Io: read nothing from it, and do not close it. Submit before sleeping: what is only
+    // queued makes nothing readable. With polling it is readable for as long as polled transfers
+    // are in flight, for somebody must look. epoll_wait(2) may return -1 with EINTR where
+    // completions interrupt (Mode::plain, and before 6.1).
+    // The first call makes an eventfd (IORING_REGISTER_EVENTFD, 5.2), a descriptor more, and from
+    // then on each poll() and park() makes a read(2) more; -errno where it cannot be had (-EMFILE,
+    // -ENFILE, -ENOMEM), or where this thread is not the owner (-EEXIST). Before Linux 5.18 that
+    // call waits for all that is in flight: make it before the first operation. Use it
+    // level-triggered, not with EPOLLET. In a child of fork() -ESTALE. Thread rule: as the
+    // operations; who sleeps on it may be any thread.
     [[nodiscard]] int poll_fd() noexcept { return front_->poll_fd(); }
+
+    // What any thread wakes this Io by: waker.hpp. It costs nothing until the first call, which
+    // makes an eventfd as poll_fd() does, with the same limits, and a copy of it; a Waker that
+    // could not be had is false, and Waker::error() says why. From then on, for as long as there is
+    // one, park() waits for wakes too, also with nothing in flight, and a wake ends it, however
+    // many completions it is to wait for; it then sleeps on the event and not in the ring, three
+    // system calls more each time that it really sleeps. poll() looks at one word more.
+    // Thread rule: as the operations; a Waker may then go to any thread.
+    [[nodiscard]] Waker waker() noexcept { return front_->waker(); }
 
     // Waits until an operation with this token has completed, and hands that completion out alone,
     // whatever else is in flight: what else completes meanwhile is kept, in its order, for the next

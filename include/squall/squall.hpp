@@ -18,4 +18,5 @@
 #include "squall/io.hpp"
 #include "squall/latency.hpp"
 #include "squall/options.hpp"
+#include "squall/waker.hpp"
 #include "squall/whole.hpp"
