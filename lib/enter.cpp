@@ -4,6 +4,7 @@
 // an SQPOLL thread, and task work that one enter leaves over.
 #include "enter.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 #include "squall/completions.hpp"
@@ -128,6 +129,12 @@ void Ring::run_task_work_left() noexcept {
 
 int Ring::do_register(std::uint32_t code, void* arg, std::uint32_t count) noexcept {
     return sys::io_uring_register(kernel_, fd_.get(), code, arg, count);
+}
+
+int Ring::update_buffer(std::uint32_t index, void* data, std::uint64_t length) noexcept {
+    const abi::Iovec bytes{reinterpret_cast<std::uintptr_t>(data), length};
+    abi::RsrcUpdate2 update{index, 0, reinterpret_cast<std::uintptr_t>(&bytes), 0, 1, 0};
+    return std::min(do_register(abi::register_buffers_update, &update, sizeof(update)), 0);
 }
 
 int Ring::update_file(std::uint32_t table_index, int fd) noexcept {

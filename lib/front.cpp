@@ -12,6 +12,7 @@
 #include "front_kinds.hpp"
 #include "message.hpp"
 #include "operations.hpp"
+#include "parts.hpp"
 #include "readiness.hpp"
 #include "squall/io.hpp"
 #include "sys.hpp"
@@ -28,6 +29,7 @@ constinit thread_local const Front* failed_unseen = nullptr;
 
 constexpr std::uint32_t entries_max = 32768;  // IORING_MAX_ENTRIES
 constexpr std::uint32_t cq_entries_max = 2 * entries_max;
+constexpr std::uint32_t parts_max = 16384;  // IORING_MAX_REG_BUFFERS
 
 Error refuse(const std::string& value, const std::string& rule) {
     return Error(EINVAL, "Io::create: " + value, rule);
@@ -56,6 +58,12 @@ Result<void> check(const IoOptions& options) {
     if (options.file_slots > FileSlot::count_max)
         return refuse("file_slots is " + text(options.file_slots),
                       "it must be 0 to " + text(FileSlot::count_max));
+    if (options.arena_parts > parts_max)
+        return refuse("arena_parts is " + text(options.arena_parts),
+                      "it must be 0 to " + text(parts_max));
+    if (options.arena_parts > 0 && !options.arena)
+        return refuse("arena_parts is " + text(options.arena_parts),
+                      "there must be an arena that they are parts of");
     if (options.sampling.every != 0 && !options.sampling.histograms && !options.sampling.hook)
         return refuse("sampling.every is " + text(options.sampling.every),
                       "it needs histograms or a hook to give the samples to");
@@ -85,6 +93,15 @@ Result<Front*> Front::create(const IoOptions& options) {
                                                  : make_polled(options, sys::host);
     if (!made) return made;
     (*made)->finish(options);
+    if (options.arena_parts > 0) {
+        const int status =
+            Parts::create(options.arena->memory(), options.arena_parts, (*made)->parts_);
+        if (status < 0) {
+            destroy(*made);
+            return explain_mapping(
+                -status, "Io::create: mapping memory for " + text(options.arena_parts) + " parts");
+        }
+    }
 #if defined(SQUALL_MSAN)
     if (auto mapped = (*made)->writes_.map((*made)->features_.cq_entries); !mapped) {
         destroy(*made);
@@ -114,6 +131,7 @@ void Front::destroy(Front* front) noexcept {
         SQUALL_ASSERT(!front->has_completions_out(),
                       "an Io is destroyed while a Completions of it is alive");
         if (front->wake_box_) front->wake_box_->close();
+        if (front->parts_) front->parts_->destroy();
         front->writes_.unmap();
         front->calls_->destroy(*front);
     }
@@ -141,15 +159,24 @@ void Front::unmap_page(void* page) noexcept { sys::munmap(sys::host, page, page_
 // --- Queueing ------------------------------------------------------------------------------------
 
 bool Front::find_room(abi::Word op_fd) noexcept {
-    if (is_forked()) return false;            // I10
-    if (refuses_this_thread()) return false;  // counted nowhere: the counters are the owner's
+    if (!may_find_room()) return false;
+    const abi::Op op = abi::op_of(op_fd);
+    if (parts_ && (op == abi::Op::read || op == abi::Op::write)) return false;
+    return look_for_room(op_fd);
+}
+
+// Not in a forked child (I10), nor on another thread: counted nowhere, since the counters are the
+// owner's.
+bool Front::may_find_room() const noexcept { return !is_forked() && !refuses_this_thread(); }
+
+bool Front::look_for_room(abi::Word op_fd) noexcept {
     sampler_.read_token();
     if (!calls_->find_room(*this, op_fd)) {
         ++counters().queue_full;
         return false;
     }
     // One at a time, so that each comes by here.
-    if (features_.checks) cursor_.limit(1);
+    if (features_.checks || parts_) cursor_.limit(1);
     // Up to the next one that is to be sampled, so that queueing comes by here for it.
     const std::uint64_t unsampled = sampler_.room(counters().submitted);
     if (unsampled > 0) {
@@ -385,7 +412,8 @@ int Front::poll_slowly() noexcept {
 
 int Front::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     if (const int code = turned_away(); code != 0) return -code;
-    if (wake_box_ && at_least > 0 && !(timeout && timeout->count() <= 0))
+    const bool waits = at_least > 0 && !(timeout && timeout->count() <= 0);
+    if (waits && wake_box_ && (wake_box_->has_wakers() || wake_box_->has_wakes()))
         return park_for_wakes(at_least, timeout);
     sample_submitted();
     const bool nothing_to_do =
@@ -404,28 +432,38 @@ int Front::settle(int code) noexcept {
 
 // Wakes, by turns with what the ring completed where there is both.
 int Front::choose(int code) noexcept {
-    queues_.cq.must_not_be_taken();
-    wakes_.must_not_be_taken();
+    must_have_none_out();
     const bool is_their_turn = !wakes_came_last_ || queues_.cq.ready() == 0;
-    wakes_came_last_ = code == 0 && is_their_turn && wake_box_->collect() > 0;
+    wakes_came_last_ = is_their_turn && wake_box_->collect() > 0;
     if (!wakes_came_last_) return code;
     counters().wakes += wakes_.ready();
+    code_with_wakes_ = code;
     return wakes_come_first;
+}
+
+void Front::must_have_none_out() const noexcept {
+    queues_.cq.must_not_be_taken();
+    wakes_.must_not_be_taken();
 }
 
 // A wake ends a park, however many completions it is to wait for, so that here they are waited for
 // one by one: the owner sleeps on the event that the ring signals for each, and Wakers ring.
 int Front::park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
     using std::chrono::nanoseconds;
+    must_have_none_out();
     const nanoseconds started = timeout ? sys::now(kernel_) : nanoseconds(0);
     // Where somebody must look, how long it may be until he does.
     constexpr nanoseconds a_glance{50'000};
+    bool has_slept = false;
     bool is_over = false;
     for (;;) {
         sample_submitted();
         int code = is_on_another_thread() ? EEXIST : 0;
         if (code == 0 && (!calls_->queues_tell || queues_.want_kernel()))
             code = calls_->poll(*this);
+        // Now, and not before: the kernel signals when there is something to be run by that poll,
+        // and once more when it is done. What else is signalled is looked for below.
+        if (has_slept) readiness_->clear(kernel_);
         const std::uint32_t ready = queues_.cq.ready();
         if (code != 0 || is_over || (ready > 0 && (ready >= at_least || ready == in_flight())) ||
             !wake_box_->arm())
@@ -438,7 +476,8 @@ int Front::park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* 
             const nanoseconds glance = timeout ? std::min(left, a_glance) : a_glance;
             code = calls_->park(*this, at_least, &glance);
         } else {
-            readiness_->wait(kernel_, timeout ? &left : nullptr);
+            code = readiness_->wait(kernel_, timeout ? &left : nullptr);
+            has_slept = true;
         }
         wake_box_->disarm();
         if (code != 0) return settle(report(code));
@@ -456,6 +495,8 @@ Waker Front::waker() noexcept {
         if (wake_box_) {
             wakes_ = wake_box_->make_queue();
             quick_ = false;
+            // It is armed by the next poll.
+            if (has_poll_fd_) readiness_->raise(kernel_);
         }
     }
     return WakeBox::make_waker(code == 0 ? wake_box_ : nullptr, code);
@@ -481,7 +522,8 @@ int Front::poll_fd() noexcept {
     if (is_forked()) return -ESTALE;
     const int fd = readiness_->open(kernel_, *ring_);
     if (fd < 0) return fd;
-    has_poll_fd_ = true;
+    // A Waker may have had it made, and somebody have looked.
+    if (!std::exchange(has_poll_fd_, true)) readiness_->raise(kernel_);
     quick_ = false;
     return fd;
 }

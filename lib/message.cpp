@@ -340,9 +340,14 @@ Error explain_setup(int code, const IoOptions& options) {
 }
 
 Error explain_arena(int code, std::uint64_t bytes, std::size_t regions) {
-    const std::string doing = "Io::create: registering an arena of " + text(bytes) + " bytes in " +
-                              text(regions) + " regions";
     if (from_a_filter(code)) return explain_register(code, "IORING_REGISTER_BUFFERS");
+    return explain_memory(code,
+                          "Io::create: registering an arena of " + text(bytes) + " bytes in " +
+                              text(regions) + " regions",
+                          bytes);
+}
+
+Error explain_memory(int code, const std::string& doing, std::uint64_t bytes) {
     if (code == EFAULT)
         return Error(
             code, doing,
@@ -366,6 +371,14 @@ Error explain_register(int code, const char* what) {
     const std::string doing = std::string("Io::create: io_uring_register(") + what + ")";
     return code == EMFILE ? explain_files(code, doing)
                           : Error(code, doing, explain_registering(code));
+}
+
+Error explain_waker(int code) {
+    if (code == ESTALE || code == EEXIST) return ring_error(code);
+    const std::string doing = "Io::waker";
+    if (code == EMFILE || code == ENFILE)
+        return Error(code, doing, "it takes two file descriptors, beside poll_fd() one");
+    return Error(code, doing, explain_registering(code));
 }
 
 Error explain_table(int code, std::uint32_t slots) {

@@ -24,9 +24,13 @@ inline std::string call_on(const char* name, int fd) {
 Error explain_setup(int code, const IoOptions& options);
 // IORING_REGISTER_BUFFERS of an arena of `bytes` was refused.
 Error explain_arena(int code, std::uint64_t bytes, std::size_t regions);
+// The same of so many bytes, whatever was about to be done with them.
+Error explain_memory(int code, const std::string& doing, std::uint64_t bytes);
 // Another io_uring_register was refused.
 Error explain_register(int code, const char* what);
-// The same of a table of so many file slots.
+// No Waker could be made.
+Error explain_waker(int code);
+// A table of so many file slots was refused.
 Error explain_table(int code, std::uint32_t slots);
 // Enabling the ring was.
 Error explain_enabling(int code);

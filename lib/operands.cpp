@@ -23,21 +23,19 @@ constexpr std::uint16_t refused_if_long(std::uint64_t length) noexcept {
     return length > UINT32_MAX ? 1 : 0;
 }
 
-// Whether all pieces lie in one region of registered memory. One without bytes lies in none: the
-// kernel takes it from no fixed buffer, nor more in all than one transfer can move.
-bool are_registered(const detail::RegisteredMemory& memory,
-                    std::span<const struct ::iovec> pieces) noexcept {
-    const auto start = [](const struct ::iovec& piece) {
-        return reinterpret_cast<std::uintptr_t>(piece.iov_base);
-    };
+// The region of registered memory that all pieces lie in, or -1. One without bytes lies in none:
+// the kernel takes it from no fixed buffer, nor more in all than one transfer can move.
+int region_of(const detail::Front& front, std::span<const struct ::iovec> pieces) noexcept {
     std::uint64_t total = 0;
+    int region = -1;
     for (const struct ::iovec& piece : pieces) {
+        const int its =
+            front.region_of(reinterpret_cast<std::uintptr_t>(piece.iov_base), piece.iov_len);
+        if (total == 0) region = its;
         total += piece.iov_len;
-        if (total > detail::transfer_max || !memory.holds(start(piece), piece.iov_len) ||
-            memory.region_of(start(piece)) != memory.region_of(start(pieces.front())))
-            return false;
+        if (total > detail::transfer_max || its < 0 || its != region) return -1;
     }
-    return total > 0;
+    return region;
 }
 
 }  // namespace
@@ -53,15 +51,26 @@ bool Io::finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t off
         .op_flags = detail::rw_flags(how)};
     const abi::Op fixed_op =
         abi::op_of(op_fd) == abi::Op::readv ? abi::Op::readv_fixed : abi::Op::writev_fixed;
-    const detail::RegisteredMemory& memory = front.memory();
-    if (!how.unregistered && has(fixed_op) && are_registered(memory, pieces)) {
+    const int region = how.unregistered || !has(fixed_op) ? -1 : region_of(front, pieces);
+    if (region >= 0) {
         op_fd = abi::with_op(op_fd, fixed_op);
-        operands.buf_index = memory.region_of(address(pieces.front().iov_base));
+        operands.buf_index = static_cast<std::uint16_t>(region);
         ++front.counters().fixed;
     } else {
         ++front.counters().unregistered;
     }
     return finish(operands);
+}
+
+bool Io::transfer_among_parts(abi::Op op, abi::Op fixed_op, File file, const void* data,
+                              std::size_t size, std::uint64_t offset, Token token,
+                              How how) noexcept {
+    if (!front_->has_room_among_parts(detail::about_transfer(op, file, how))) return false;
+    const auto at = reinterpret_cast<std::uintptr_t>(data);
+    const int region = how.unregistered ? -1 : front_->region_of(at, size);
+    return region < 0 ? finish_plain(op, file, at, size, offset, token, how)
+                      : finish_fixed(fixed_op, file, at, size, offset,
+                                     static_cast<std::uint16_t>(region), token, how);
 }
 
 bool Io::finish_range(std::uint64_t offset, std::uint64_t length, std::uint32_t op_flags) noexcept {

@@ -649,6 +649,15 @@ constexpr FrontCalls Polled::calls = {
         },
     .set_file = [](Front& front, std::uint32_t table_index,
                    int fd) noexcept { return of(front).set_file(table_index, fd); },
+    .set_part =
+        [](Front& front, std::uint32_t index, void* data, std::uint64_t length) noexcept {
+            Polled& self = of(front);
+            const int status = self.companion_.ring.update_buffer(index, data, length);
+            if (status < 0) return status;
+            const int polled = self.polled_.ring.update_buffer(index, data, length);
+            if (polled < 0 && data) (void)self.companion_.ring.update_buffer(index, nullptr, 0);
+            return polled;
+        },
     // While anything is in flight in the polled ring, somebody must look.
     .must_look =
         [](Front& front) noexcept {

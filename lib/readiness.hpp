@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 
@@ -49,12 +50,19 @@ public:
         clear(kernel);
         if (must_look()) raise(kernel);
     }
-    // Sleeps until it is readable, for `timeout` at most, or until a signal comes, and takes that
-    // back. What it was about is then to be looked for.
-    void wait(sys::Kernel* kernel, const std::chrono::nanoseconds* timeout) noexcept {
+    // Sleeps until it is readable, for `timeout` at most, or until a signal comes. 0, or an errno.
+    int wait(sys::Kernel* kernel, const std::chrono::nanoseconds* timeout) noexcept {
         const abi::Timespec ts = timeout ? to_timespec(*timeout) : abi::Timespec{};
         struct ::pollfd event = {event_.get(), POLLIN, 0};
-        if (sys::ppoll(kernel, &event, 1, timeout ? &ts : nullptr) == 1) clear(kernel);
+        const int status = sys::ppoll(kernel, &event, 1, timeout ? &ts : nullptr);
+        if ((event.revents & POLLNVAL) != 0) return EBADF;  // somebody has closed it
+        return status < 0 && status != -EINTR ? -status : 0;
+    }
+    // Takes back that it is readable: before what it may be about is looked for.
+    void clear(sys::Kernel* kernel) noexcept {
+        std::uint64_t count = 0;
+        sys::read(kernel, event_.get(), &count, sizeof(count));
+        raised_ = false;
     }
     void raise(sys::Kernel* kernel) noexcept {
         const std::uint64_t one = 1;
@@ -63,12 +71,6 @@ public:
     }
 
 private:
-    void clear(sys::Kernel* kernel) noexcept {
-        std::uint64_t count = 0;
-        sys::read(kernel, event_.get(), &count, sizeof(count));
-        raised_ = false;
-    }
-
     Descriptor event_;
     bool raised_ = false;  // by us, and not taken back since
 };

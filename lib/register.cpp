@@ -67,10 +67,36 @@ Result<void> Ring::register_files(std::uint32_t slots) {
     return {};
 }
 
-Result<void> Ring::register_arena(const BufferArena& arena) {
+// Relaxed: the arena is there, and so is a keeper.
+void Ring::keep(ArenaControl* arena) noexcept {
+    arena_ = arena;
+    arena->keepers.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Registers a table of buffers, none of which is there yet.
+Result<void> Ring::register_table(std::uint32_t parts) {
+    // The update of single buffers cannot be asked for by name, but this came in the same release.
+    if ((features_.kernel_features & abi::feat_rsrc_tags) == 0)
+        return explain_missing("registering parts of an arena (5.13)", 13);
+    const std::vector<abi::Iovec> none(parts);
+    abi::RsrcRegister table{parts, 0, 0, reinterpret_cast<std::uintptr_t>(none.data()), 0};
+    const int status =
+        sys::io_uring_register(kernel_, fd_.get(), abi::register_buffers2, &table, sizeof(table));
+    return status < 0 ? explain_register(-status, "IORING_REGISTER_BUFFERS2") : Result<void>();
+}
+
+// With a companion that has it already its registration is shared, so that it is pinned, and
+// counted as locked, once (IORING_REGISTER_CLONE_BUFFERS, 6.12; below that once more).
+Result<void> Ring::register_arena(const BufferArena& arena, std::uint32_t parts,
+                                  const Ring* companion) {
     ArenaControl* const control = arena.control_;
     SQUALL_ASSERT(control && control->base,
                   "IoOptions::arena was moved from, or made before a fork");
+    if (parts > 0) {
+        if (auto registered = register_table(parts); !registered) return registered;
+        keep(control);
+        return {};
+    }
     std::vector<abi::Iovec> regions;
     for (std::uint64_t at = 0; at < control->bytes; at += RegisteredMemory::region_bytes) {
         const std::uint64_t left = control->bytes - at;
@@ -78,15 +104,21 @@ Result<void> Ring::register_arena(const BufferArena& arena) {
             {reinterpret_cast<std::uintptr_t>(control->base) + at,
              left < RegisteredMemory::region_bytes ? left : RegisteredMemory::region_bytes});
     }
-    const int status = patiently(control->bytes, [&] {
-        return sys::io_uring_register(kernel_, fd_.get(), abi::register_buffers, regions.data(),
-                                      static_cast<std::uint32_t>(regions.size()));
-    });
+    int status = -EINVAL;
+    if (companion) {
+        abi::CloneBuffers of_companion{};
+        of_companion.src_fd = static_cast<std::uint32_t>(companion->fd());
+        status = sys::io_uring_register(kernel_, fd_.get(), abi::register_clone_buffers,
+                                        &of_companion, 1);
+    }
+    if (status < 0)
+        status = patiently(control->bytes, [&] {
+            return sys::io_uring_register(kernel_, fd_.get(), abi::register_buffers, regions.data(),
+                                          static_cast<std::uint32_t>(regions.size()));
+        });
     if (status < 0) return explain_arena(-status, control->bytes, regions.size());
     memory_ = RegisteredMemory(reinterpret_cast<std::uintptr_t>(control->base), control->bytes);
-    arena_ = control;
-    // Relaxed: the arena is there, and so is a keeper.
-    control->keepers.fetch_add(1, std::memory_order_relaxed);
+    keep(control);
     features_.fixed_regions = static_cast<std::uint32_t>(regions.size());
     return {};
 }

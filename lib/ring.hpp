@@ -66,6 +66,9 @@ public:
     // Puts `fd` into the file table, or empties that index (-1). 0 or more, or -errno.
     int update_file(std::uint32_t table_index, int fd) noexcept;
 
+    // Registers these bytes at an index of the table of buffers, or empties it (null). 0 or -errno.
+    int update_buffer(std::uint32_t index, void* data, std::uint64_t length) noexcept;
+
     // io_uring_register. 0 or more, or -errno.
     int do_register(std::uint32_t code, void* arg, std::uint32_t count) noexcept;
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
@@ -98,7 +101,10 @@ private:
 
     Result<void> map(const abi::Params& params);
     Result<void> check_operations();
-    Result<void> register_arena(const BufferArena& arena);
+    Result<void> register_arena(const BufferArena& arena, std::uint32_t parts,
+                                const Ring* companion);
+    void keep(ArenaControl* arena) noexcept;
+    Result<void> register_table(std::uint32_t parts);
     Result<void> register_files(std::uint32_t slots);
 
     bool cancel_by_operation(Sequence& end) noexcept;

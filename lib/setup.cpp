@@ -123,8 +123,7 @@ Result<void> Ring::set_up(const IoOptions& options, Role role, const Ring* compa
     if (auto mapped = map(params); !mapped) return mapped;
     if (auto checked = check_operations(); !checked) return checked;
     if (auto registered = register_files(options.file_slots); !registered) return registered;
-    if (options.arena)
-        if (auto registered = register_arena(*options.arena); !registered) return registered;
+    if (options.arena) return register_arena(*options.arena, options.arena_parts, companion);
     return {};
 }
 

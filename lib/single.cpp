@@ -156,6 +156,10 @@ constexpr FrontCalls Single::calls = {
         [](Front& front, std::uint32_t table_index, int fd) noexcept {
             return std::min(of(front).ring_.update_file(table_index, fd), 0);
         },
+    .set_part =
+        [](Front& front, std::uint32_t index, void* data, std::uint64_t length) noexcept {
+            return of(front).ring_.update_buffer(index, data, length);
+        },
     // Also where the kernel did not take all that it was offered.
     .must_look = [](Front& front) noexcept { return of(front).queues_.want_kernel(); },
     .destroy =

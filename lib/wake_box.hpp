@@ -45,6 +45,8 @@ public:
     bool arm() noexcept;
     void disarm() noexcept;
     [[nodiscard]] bool has_wakers() const noexcept;
+    // Whether there are some that collect() has not put into the queue.
+    [[nodiscard]] bool has_wakes() const noexcept;
     // Puts as many as there is room for into the queue, oldest first, and returns how many are in
     // it.
     std::uint32_t collect() noexcept;

@@ -10,7 +10,7 @@
 #include <new>
 
 #include "kept_apart.hpp"
-#include "squall/completions.hpp"
+#include "message.hpp"
 #include "wake_box.hpp"
 
 namespace squall {
@@ -24,18 +24,8 @@ Waker::~Waker() {
 bool Waker::wake(Token token) const noexcept { return box_ && box_->wake(token); }
 Error Waker::error() const {
     if (box_) return {};
-    switch (code_) {
-        case 0:
-            return Error(EINVAL, "a Waker", "no Io::waker() made it");
-        case ESTALE:
-        case EEXIST:
-            return detail::ring_error(code_);
-        case EMFILE:
-        case ENFILE:
-            return Error(code_, "Io::waker", "it takes two file descriptors, beside poll_fd() one");
-        default:
-            return Error(code_, "Io::waker");
-    }
+    return code_ == 0 ? Error(EINVAL, "a Waker", "no Io::waker() made it")
+                      : detail::explain_waker(code_);
 }
 
 namespace detail {
@@ -88,10 +78,9 @@ void WakeBox::remove_waker() noexcept {
     // The last one lets the owner go that has nothing else to wait for. It is counted off, then
     // looks whether the owner is armed; the owner arms, then looks whether there is one. All four
     // are sequentially consistent, so that at least one of the two sees the other.
-    if (wakers_.fetch_sub(1, std::memory_order_seq_cst) == 1) {
-        std::uint32_t expected = armed;
-        if (head_.compare_exchange_strong(expected, idle, std::memory_order_seq_cst)) ring();
-    }
+    if (wakers_.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
+        head_.load(std::memory_order_seq_cst) == armed)
+        ring();
     let_go();
 }
 
@@ -152,7 +141,8 @@ bool WakeBox::has_chunk(unsigned chunk) noexcept {
     if (chunks_[chunk].load(std::memory_order_acquire)) return true;
     int code = 0;
     void* const at = map(bytes_of(chunk), code);
-    if (!at) return false;
+    // Another that makes it may have taken what there was.
+    if (!at) return chunks_[chunk].load(std::memory_order_acquire) != nullptr;
     Node* there = nullptr;
     if (!chunks_[chunk].compare_exchange_strong(there, static_cast<Node*>(at),
                                                 std::memory_order_acq_rel))
@@ -207,6 +197,10 @@ bool WakeBox::arm() noexcept {
 void WakeBox::disarm() noexcept {
     std::uint32_t expected = armed;
     head_.compare_exchange_strong(expected, idle, std::memory_order_relaxed);
+}
+
+bool WakeBox::has_wakes() const noexcept {
+    return oldest_ != 0 || head_.load(std::memory_order_relaxed) >= first_node;
 }
 
 bool WakeBox::has_wakers() const noexcept { return wakers_.load(std::memory_order_seq_cst) != 0; }

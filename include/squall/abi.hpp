@@ -112,6 +112,31 @@ static_assert(sizeof(Timespec) == 16 && sizeof(GeteventsArg) == 24 &&
 
 // Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18), and of REGISTER_FILES_UPDATE
 // (5.5), where `data` is the address of the descriptors.
+// For register_buffers2, and for register_buffers_update: `nr` entries from `offset` on.
+struct RsrcRegister {
+    std::uint32_t nr;
+    std::uint32_t flags;
+    std::uint64_t resv2;
+    std::uint64_t data;
+    std::uint64_t tags;
+};
+struct RsrcUpdate2 {
+    std::uint32_t offset;
+    std::uint32_t resv;
+    std::uint64_t data;
+    std::uint64_t tags;
+    std::uint32_t nr;
+    std::uint32_t resv2;
+};
+// For register_clone_buffers: those of another ring, all of them where `nr` is 0.
+struct CloneBuffers {
+    std::uint32_t src_fd;
+    std::uint32_t flags;
+    std::uint32_t src_off;
+    std::uint32_t dst_off;
+    std::uint32_t nr;
+    std::uint32_t pad[3];
+};
 struct RsrcUpdate {
     std::uint32_t offset;
     std::uint32_t resv;
@@ -276,6 +301,7 @@ inline constexpr std::uint32_t feat_nodrop = 1U << 1;           // 5.5
 inline constexpr std::uint32_t feat_submit_stable = 1U << 2;    // 5.5
 inline constexpr std::uint32_t feat_sqpoll_nonfixed = 1U << 7;  // 5.11
 inline constexpr std::uint32_t feat_ext_arg = 1U << 8;          // 5.11
+inline constexpr std::uint32_t feat_rsrc_tags = 1U << 10;       // 5.13
 inline constexpr std::uint32_t feat_linked_file = 1U << 12;     // 5.18
 inline constexpr std::uint32_t feat_no_iowait = 1U << 17;       // 6.15
 
@@ -300,12 +326,15 @@ inline constexpr std::uint32_t register_eventfd = 4;       // 5.2
 inline constexpr std::uint32_t register_files_update = 6;  // 5.5
 inline constexpr std::uint32_t register_probe = 8;
 inline constexpr std::uint32_t register_enable_rings = 12;      // 5.10
+inline constexpr std::uint32_t register_buffers2 = 15;          // 5.13
+inline constexpr std::uint32_t register_buffers_update = 16;    // 5.13
 inline constexpr std::uint32_t register_iowq_aff = 17;          // 5.14
 inline constexpr std::uint32_t unregister_iowq_aff = 18;        // 5.14
 inline constexpr std::uint32_t register_iowq_max_workers = 19;  // 5.15
 inline constexpr std::uint32_t register_ring_fds = 20;          // 5.18
 inline constexpr std::uint32_t unregister_ring_fds = 21;        // 5.18
 inline constexpr std::uint32_t register_sync_cancel = 24;       // 6.0
+inline constexpr std::uint32_t register_clone_buffers = 30;     // 6.12
 
 // What to map where, as the offset given to mmap(2) on the ring's descriptor.
 inline constexpr std::uint64_t off_sq_ring = 0;

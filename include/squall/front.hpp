@@ -11,7 +11,7 @@
 //   I2   no overflow: what is queued or in flight never exceeds the CQ's entries; `false` comes
 //        first.
 //   I3   clean exit: when ~Io has returned the kernel writes to no memory of the caller's.
-//   I4   no allocation and no lock after create.
+//   I4   no allocation and no lock after create (but for wakes that nobody takes: waker.hpp).
 //   I5   no needless system call: one enter for all that is queued, none where there is no reason.
 //   I6   a path may be changed or freed as soon as the call that was given it returns.
 //   I7   all other memory is the caller's to keep until the completion is handed out.
@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "squall/abi.hpp"
 #include "squall/completions.hpp"
@@ -49,6 +50,7 @@ class Kernel;
 namespace squall::detail {
 
 class Front;
+class Parts;
 class Readiness;
 class Ring;
 class WakeBox;
@@ -82,6 +84,8 @@ struct FrontCalls {
     // Puts `fd` into a slot that is in the table, or empties it (-1). 0, -errno, or slot_is_busy.
     int (*set_file)(Front&, std::uint32_t table_index, int fd) noexcept;
     static constexpr int slot_is_busy = 1;  // polled transfers are in flight on it
+    // Registers these bytes at an index of the table of parts, or empties it (null). 0 or -errno.
+    int (*set_part)(Front&, std::uint32_t index, void* data, std::uint64_t length) noexcept;
     // Whether a poll has something to do that Readiness is not told of.
     bool (*must_look)(Front&) noexcept;
     // Lets go of what is behind the front (I3), and ends it. Its page is the front's to unmap.
@@ -129,7 +133,19 @@ public:
         return paths_ + (index * 2 + which) * path_slot_bytes;
     }
 
+    // What inline code finds by itself; where there are parts, nothing.
     [[nodiscard]] const RegisteredMemory& memory() const noexcept { return memory_; }
+    // Where the kernel's table of buffers has all of these bytes, or -1.
+    [[nodiscard]] int region_of(std::uintptr_t data, std::uint64_t length) const noexcept;
+    // Io::register_part and Io::unregister_part.
+    Result<void> register_part(std::span<std::byte> bytes);
+    Result<void> unregister_part(std::span<std::byte> bytes);
+    // Whether inline code cannot queue reads and writes: has_room() then has none for them.
+    [[nodiscard]] bool has_parts() const noexcept { return parts_ != nullptr; }
+    // has_room() for such a one.
+    [[nodiscard]] bool has_room_among_parts(abi::Word op_fd) noexcept {
+        return may_find_room() && look_for_room(op_fd);
+    }
 
     // Io::has_room.
     [[nodiscard]] std::uint32_t room() noexcept;
@@ -225,6 +241,9 @@ protected:
 
 private:
     bool find_room(abi::Word op_fd) noexcept;
+    [[nodiscard]] bool may_find_room() const noexcept;
+    bool look_for_room(abi::Word op_fd) noexcept;
+    Error cannot_change_parts(const std::string& doing) const;
     // Through the table, and out of line: what is inline stays small enough for compilers to inline
     // it.
     int poll_behind() noexcept;
@@ -247,6 +266,7 @@ private:
     [[nodiscard]] int cannot_use() const noexcept;
     int settle(int code) noexcept;
     int choose(int code) noexcept;
+    void must_have_none_out() const noexcept;
     int park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     void settle_poll_fd() noexcept;
     void call_for_a_look() noexcept;
@@ -268,18 +288,20 @@ private:
     static constexpr int wakes_come_first = INT32_MIN;
     [[nodiscard]] Completions hand_out_aside(int code) noexcept {
         if (code != wakes_come_first) return Completions(-code);
-        return Completions(wakes_, wakes_.ready(), 0);
+        return Completions(wakes_, wakes_.ready(), code_with_wakes_);
     }
 
     const FrontCalls* calls_ = nullptr;
     sys::Kernel* kernel_ = nullptr;
     // The ring that has an owner, workers and perhaps an SQPOLL thread to ask about, and what that
-    // signals for completions once Io::poll_fd was asked for.
+    // signals for completions once Io::poll_fd or Io::waker was asked for.
     Ring* ring_ = nullptr;
     Readiness* readiness_ = nullptr;
     Sampler sampler_;
+    Parts* parts_ = nullptr;       // with IoOptions::arena_parts
     WakeBox* wake_box_ = nullptr;  // once Io::waker was called
     CompletionQueue wakes_;
+    int code_with_wakes_ = 0;
     bool wakes_came_last_ = false;
     bool has_poll_fd_ = false;
     bool drained_ = false;                       // since nothing was in flight

@@ -380,6 +380,23 @@ public:
     // Thread rule: as the operations.
     [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
 
+    // Registers a part of IoOptions::arena, with IoOptions::arena_parts (IORING_REGISTER_BUFFERS2
+    // and _UPDATE, 5.13): transfers whose bytes all lie in it are fixed from now on. Not queued but
+    // done at once, by a system call or two; it pins the pages, and may wait for locked memory as
+    // create() does. On failure, and nothing has changed:
+    //   EINVAL  it has no bytes, or more than 1 GiB, lies outside the arena, or some of it is
+    //           registered already; or there are no arena_parts.
+    //   ENOBUFS there are as many as arena_parts says.
+    //   ENOMEM, EFAULT, EOPNOTSUPP  as create() has them for an arena.
+    //   EEXIST, ESTALE  as Completions::code().
+    // Thread rule: as the operations.
+    [[nodiscard]] Result<void> register_part(std::span<std::byte> part);
+    // Gives one up: exactly one that was registered, else ENOENT. Its pages are unpinned when the
+    // last transfer that the kernel has begun on it has ended. Reap what was queued on it first:
+    // what the kernel begins later (not submitted yet, or async, linked or drained) completes with
+    // -EFAULT. Other failures and thread rule as above.
+    [[nodiscard]] Result<void> unregister_part(std::span<std::byte> part);
+
     // Limits the kernel's worker threads for the calling thread's rings, all of them
     // (IORING_REGISTER_IOWQ_MAX_WORKERS, 5.15). By default bounded ones are limited to the least of
     // SQ entries and four times the CPUs, unbounded ones to RLIMIT_NPROC. On success the limits
@@ -507,10 +524,14 @@ public:
 
     // What any thread wakes this Io by: waker.hpp. It costs nothing until the first call, which
     // makes an eventfd as poll_fd() does, with the same limits, and a copy of it; a Waker that
-    // could not be had is false, and Waker::error() says why. From then on, for as long as there is
-    // one, park() waits for wakes too, also with nothing in flight, and a wake ends it, however
-    // many completions it is to wait for; it then sleeps on the event and not in the ring, three
-    // system calls more each time that it really sleeps. poll() looks at one word more.
+    // could not be had is false, and Waker::error() says why. From then on poll() looks at one word
+    // more, and the kernel signals the event for what completes (some 0.1 us). For as long as there
+    // is a Waker, park() waits for wakes too, also with nothing in flight, and a wake ends it,
+    // however many completions it is to wait for. So it sleeps on the event and not in the ring:
+    // where it really sleeps that is three system calls more (ppoll(2), read(2), and one more
+    // enter), it wakes up for each completion of those it is to gather, a timeout is as exact as
+    // ppoll(2)'s (timer slack, 50 us), it never counts as waiting for I/O (IoOptions::io_wait), and
+    // where polled transfers or an SQPOLL thread are to be looked after it looks every 50 us.
     // Thread rule: as the operations; a Waker may then go to any thread.
     [[nodiscard]] Waker waker() noexcept { return front_->waker(); }
 
@@ -688,30 +709,47 @@ private:
                                          How how) noexcept {
         detail::Front& front = *front_;
         if (!front.has_room(about_transfer(op, file, how))) [[unlikely]]
-            return false;
+            return front.has_parts() &&
+                   transfer_among_parts(op, fixed_op, file, data, size, offset, token, how);
         const auto address = reinterpret_cast<std::uintptr_t>(data);
-        const std::uint32_t flags = detail::rw_flags(how);
         const detail::RegisteredMemory& memory = front.memory();
-        if (!how.unregistered && memory.holds(address, size)) {
-            detail::fill(front.slot(), detail::about_transfer(fixed_op, file, how),
-                         {.off = offset,
-                          .addr = address,
-                          .len = static_cast<std::uint32_t>(size),
-                          .op_flags = flags,
-                          .buf_index = memory.region_of(address)},
-                         token);
-            ++front.counters().fixed;
-        } else {
-            // The SQE's 32 bits must not wrap before.
-            const std::size_t length = size < detail::transfer_max ? size : detail::transfer_max;
-            detail::fill(front.slot(), detail::about_transfer(op, file, how),
-                         {.off = offset,
-                          .addr = address,
-                          .len = static_cast<std::uint32_t>(length),
-                          .op_flags = flags},
-                         token);
-            ++front.counters().unregistered;
-        }
+        if (!how.unregistered && memory.holds(address, size))
+            return finish_fixed(fixed_op, file, address, size, offset, memory.region_of(address),
+                                token, how);
+        return finish_plain(op, file, address, size, offset, token, how);
+    }
+    bool transfer_among_parts(abi::Op op, abi::Op fixed_op, File file, const void* data,
+                              std::size_t size, std::uint64_t offset, Token token,
+                              How how) noexcept;
+    // Queue it where there is room: true.
+    [[gnu::always_inline]] bool finish_fixed(abi::Op op, File file, std::uintptr_t address,
+                                             std::size_t size, std::uint64_t offset,
+                                             std::uint16_t region, Token token, How how) noexcept {
+        detail::Front& front = *front_;
+        detail::fill(front.slot(), detail::about_transfer(op, file, how),
+                     {.off = offset,
+                      .addr = address,
+                      .len = static_cast<std::uint32_t>(size),
+                      .op_flags = detail::rw_flags(how),
+                      .buf_index = region},
+                     token);
+        ++front.counters().fixed;
+        front.push();
+        return true;
+    }
+    [[gnu::always_inline]] bool finish_plain(abi::Op op, File file, std::uintptr_t address,
+                                             std::size_t size, std::uint64_t offset, Token token,
+                                             How how) noexcept {
+        detail::Front& front = *front_;
+        // The SQE's 32 bits must not wrap before.
+        const std::size_t length = size < detail::transfer_max ? size : detail::transfer_max;
+        detail::fill(front.slot(), detail::about_transfer(op, file, how),
+                     {.off = offset,
+                      .addr = address,
+                      .len = static_cast<std::uint32_t>(length),
+                      .op_flags = detail::rw_flags(how)},
+                     token);
+        ++front.counters().unregistered;
         front.push();
         return true;
     }

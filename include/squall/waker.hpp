@@ -41,17 +41,20 @@ public:
     // With the last of them a park() that had only wakes to wait for returns, empty.
     ~Waker();
 
-    // Whether it can wake: not where Io::waker() failed, for the reason that error() gives.
+    // Whether an Io::waker() made it: not where that failed, for the reason that error() gives. It
+    // says nothing about whether the Io is still there: wake() does.
     explicit operator bool() const noexcept { return box_ != nullptr; }
     [[nodiscard]] Error error() const;
 
     // Gives the Io a completion with this token, and wakes its owner where that is parked. True:
     // the completion will be handed out, once, unless the Io goes before. False, and nothing is
     // done: the Io is gone or belongs to the parent of this process, this Waker wakes nobody, or
-    // there is no memory for it (16 bytes for each wake that was not handed out yet, of which the
-    // first 256 are there; the kernel refuses more, or there are 2^26).
-    // It never blocks and takes no lock. One write(2) where the owner is parked, or sleeps on
-    // poll_fd(), and nobody has woken it yet; else no system call.
+    // there is no memory for it (or 2^26 wakes that were not handed out yet).
+    // It waits for nobody. One write(2) where the owner is parked, or is to find poll_fd()
+    // readable, and nobody has woken it yet. Memory for 256 wakes that were not handed out yet is
+    // there; where there are more, one mmap(2) whenever their number has doubled, and that memory
+    // is used again, and kept until the Io and its Wakers are gone. Else no system call. A signal
+    // handler must not wait for the owner to come: what it interrupts may be the wake that rings.
     bool wake(Token token) const noexcept;  // NOLINT(modernize-use-nodiscard): all but sure
 
 private:

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+//
+// The parts of an arena that are registered with an Io: the books that parts.hpp tells of, and
+// Io::register_part and Io::unregister_part, which also ask the rings.
+#include "parts.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+#include <string>
+
+#include "message.hpp"
+#include "patience.hpp"
+#include "squall/io.hpp"
+#include "sys.hpp"
+
+namespace squall {
+
+namespace detail {
+
+namespace {
+
+std::size_t mapped_bytes(std::uint32_t count) noexcept {
+    return sizeof(Parts) + count * sizeof(std::uint64_t[3]);
+}
+
+}  // namespace
+
+// --- The books -----------------------------------------------------------------------------------
+
+int Parts::create(std::span<std::byte> arena, std::uint32_t count, Parts*& made) noexcept {
+    static_assert(sizeof(Part) == sizeof(std::uint64_t[3]) && sizeof(Parts) % alignof(Part) == 0);
+    const long at = sys::mmap(sys::host, mapped_bytes(count), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (sys::is_error(at)) return static_cast<int>(at);
+    void* const memory = reinterpret_cast<void*>(static_cast<std::uintptr_t>(at));
+    if (const int status = sys::madvise(memory, mapped_bytes(count), MADV_DONTFORK); status < 0) {
+        sys::munmap(sys::host, memory, mapped_bytes(count));
+        return status;
+    }
+    made = ::new (memory) Parts(arena, count);
+    return 0;
+}
+
+Parts::Parts(std::span<std::byte> arena, std::uint32_t count) noexcept
+    : arena_(reinterpret_cast<std::uintptr_t>(arena.data())),
+      arena_length_(arena.size()),
+      count_(count) {
+    for (std::uint32_t i = 0; i < count; ++i) ::new (&parts()[i]) Part{0, 0, i};
+}
+
+void Parts::destroy() noexcept { sys::munmap(sys::host, this, mapped_bytes(count_)); }
+
+std::span<Parts::Part> Parts::parts() const noexcept {
+    return {reinterpret_cast<Part*>(reinterpret_cast<std::uintptr_t>(this) + sizeof(Parts)),
+            count_};
+}
+
+std::size_t Parts::begun_at(std::uintptr_t data) const noexcept {
+    const auto used = parts().first(used_);
+    const auto after =
+        std::upper_bound(used.begin(), used.end(), data,
+                         [](std::uintptr_t at, const Part& part) { return at < part.begin; });
+    return static_cast<std::size_t>(after - used.begin());
+}
+
+int Parts::find(std::uintptr_t data, std::uint64_t length) const noexcept {
+    const std::size_t begun = begun_at(data);
+    if (begun == 0) return -1;
+    const Part& part = parts()[begun - 1];
+    const std::uint64_t first = data - part.begin;
+    const bool lies_in = first < part.length && length - 1 < part.length - first;
+    return lies_in ? static_cast<int>(part.index) : -1;
+}
+
+Parts::Refusal Parts::refuses(std::span<std::byte> bytes) const noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+    const std::uint64_t first = begin - arena_;
+    if (bytes.empty() || first >= arena_length_ || bytes.size() > arena_length_ - first)
+        return {EINVAL, "a part must have bytes, and lie in IoOptions::arena"};
+    if (bytes.size() > RegisteredMemory::region_bytes) return {EINVAL, "a part has at most 1 GiB"};
+    const std::size_t begun = begun_at(begin + bytes.size() - 1);
+    if (begun > 0 && parts()[begun - 1].begin + parts()[begun - 1].length > begin)
+        return {EINVAL, "some of it is registered already"};
+    if (used_ == count_)
+        return {ENOBUFS,
+                "as many are as IoOptions::arena_parts says: give one up, or ask for more"};
+    return {0, nullptr};
+}
+
+void Parts::add(std::span<std::byte> bytes) noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+    const std::uint32_t index = next_index();
+    const auto at = parts().begin() + static_cast<std::ptrdiff_t>(begun_at(begin));
+    std::copy_backward(at, parts().begin() + used_, parts().begin() + used_ + 1);
+    *at = {begin, bytes.size(), index};
+    ++used_;
+}
+
+int Parts::index_of(std::span<std::byte> bytes) const noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+    const std::size_t begun = begun_at(begin);
+    if (begun == 0) return -1;
+    const Part& part = parts()[begun - 1];
+    return part.begin == begin && part.length == bytes.size() ? static_cast<int>(part.index) : -1;
+}
+
+void Parts::remove(std::span<std::byte> bytes) noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+    const auto at = parts().begin() + static_cast<std::ptrdiff_t>(begun_at(begin)) - 1;
+    const std::uint32_t index = at->index;
+    std::copy(at + 1, parts().begin() + used_, at);
+    --used_;
+    parts()[used_] = {0, 0, index};
+}
+
+// --- The calls -----------------------------------------------------------------------------------
+
+namespace {
+
+std::string call_on(const char* call, std::span<std::byte> bytes) {
+    return std::string("Io::") + call + "(" + text(bytes.size()) + " bytes)";
+}
+
+}  // namespace
+
+Error Front::cannot_change_parts(const std::string& doing) const {
+    if (is_forked()) return Error(ESTALE, doing, "this Io was created before a fork()");
+    if (is_on_another_thread()) return Error(EEXIST, doing, "this Io belongs to another thread");
+    return parts_ ? Error() : Error(EINVAL, doing, "IoOptions::arena_parts is 0");
+}
+
+Result<void> Front::register_part(std::span<std::byte> bytes) {
+    const std::string doing = call_on("register_part", bytes);
+    if (Error error = cannot_change_parts(doing)) return error;
+    if (const Parts::Refusal refusal = parts_->refuses(bytes); refusal.code != 0)
+        return Error(refusal.code, doing, refusal.rule);
+    const int status = patiently(bytes.size(), [&] {
+        return calls_->set_part(*this, parts_->next_index(), bytes.data(), bytes.size());
+    });
+    if (status < 0) return explain_memory(-status, doing, bytes.size());
+    parts_->add(bytes);
+    return {};
+}
+
+Result<void> Front::unregister_part(std::span<std::byte> bytes) {
+    const std::string doing = call_on("unregister_part", bytes);
+    if (Error error = cannot_change_parts(doing)) return error;
+    const int index = parts_->index_of(bytes);
+    if (index < 0) return Error(ENOENT, doing, "no part was registered that is just that");
+    const int status = calls_->set_part(*this, static_cast<std::uint32_t>(index), nullptr, 0);
+    if (status < 0) return Error(-status, doing);
+    parts_->remove(bytes);
+    return {};
+}
+
+int Front::region_of(std::uintptr_t data, std::uint64_t length) const noexcept {
+    if (parts_) return parts_->find(data, length);
+    return memory_.holds(data, length) ? memory_.region_of(data) : -1;
+}
+
+}  // namespace detail
+
+Result<void> Io::register_part(std::span<std::byte> part) { return front_->register_part(part); }
+Result<void> Io::unregister_part(std::span<std::byte> part) {
+    return front_->unregister_part(part);
+}
+
+}  // namespace squall
