@@ -15,18 +15,21 @@
 //   arm(), collect()          WakeBox::arm(), collect(), take_all() (waker.cpp)
 //   park()                    Front::park_for_wakes() (front.cpp)
 //   settle()                  Front::settle(), choose(), settle_poll_fd() (front.cpp), Readiness::settle() (readiness.hpp)
+//   owner: asks               Front::poll_fd(), waker() (front.cpp)
 //   owner: ends               WakeBox::close() (waker.cpp)
 //   kernel                    io_eventfd_signal()
 //
-// The poll_fd is asked for before the first poll() or park(), or never. Left out: a park for more than one completion;
-// nodes that are used for the first time, which a counter hands out, so that all are on the free stack at first; and what a
-// ring must be looked at for beside completions.
+// The poll_fd is asked for at any time, or never. Where that is before the Waker is made it is as if it were right after that:
+// either call raises the event. Left out: a park for more than one completion, and one that begins without a Waker; nodes that
+// are used for the first time, which a counter hands out, so that all are on the free stack at first; and what a ring must be
+// looked at for beside completions.
 //
 // The memory is as C++ leaves it. What changes a word by an exchange sees its newest value. A load may not, and nor may an
 // exchange that fails:
 // - The owner may miss a wake on top of `idle` or `armed`, of which it has not heard yet. It hears of it from the event, where
 //   that sender has rung; from the count, when no Waker is left; and by seeing it once. Its exchange of `idle` for `armed`
 //   does not succeed beside a wake: it sees that, or else the `armed` below it.
+// - The last Waker may miss that the owner is not armed any more, and ring for nothing.
 // - Where the arming and the count of Wakers are not SEQ_CST, what is looked at second may have been looked at first.
 // - A sender whose load of the head is old finds that its exchange fails, as if the head had changed since. So what wake()
 //   loads before it takes a node is here only looked at for `closed`, and loaded again after that.
@@ -45,7 +48,7 @@
 #define ARMS_NOT 9         // park() sleeps unarmed
 #define ARMS_LATE 10       // it arms after it has looked whether there are Wakers
 #define ARMS_RELAXED 11    // arm()'s exchange is relaxed, or has_wakers()'s load
-#define GOES_RELAXED 12    // one of remove_waker()'s exchanges is relaxed
+#define GOES_RELAXED 12    // remove_waker()'s exchange is relaxed, or its load
 #define GOES_SILENTLY 13   // the last Waker does not ring
 #define GOES_EARLY 14      // remove_waker() lets go before it looks at the head
 #define ASKS_NOT 15        // park() does not look whether there are Wakers
@@ -56,14 +59,17 @@
 #define TAKES_MORE 20      // collect() takes more while there are some of those that it took
 #define GIVES_BACK_EARLY 21 // collect() gives a node back before it reads it
 #define CLEARS_FIRST 22    // park() clears the event before it sleeps on it
-#define CLEARS_LATE 23     // settle() clears it after it has looked
-#define RAISES_NOT 24      // it does not raise it where there is something to look at
-#define TURN_FORGOTTEN 25  // it does not look at completions that wakes went before
-#define CLOSES_LATE 26     // close() lets go before it stores `closed`
-#define COPY_UNHELD 27     // add_waker() does not count who holds the memory
-#define COPY_UNCOUNTED 28  // nor the Wakers
-#define LET_GO_UNRELEASED 29 // let_go()'s exchange has no release
-#define LET_GO_UNACQUIRED 30 // nor this one an acquire
+#define LOOKS_FIRST 23     // after a sleep it looks for completions before it clears it
+#define CLEARS_LATE 24     // settle() clears it after it has looked
+#define RAISES_NOT 25      // it does not raise it where there is something to look at
+#define TURN_FORGOTTEN 26  // it does not look at completions that wakes went before
+#define ASKED_SILENTLY 27  // poll_fd() does not raise it where a Waker had it made
+#define MADE_SILENTLY 28   // nor waker() where poll_fd() had
+#define CLOSES_LATE 29     // close() lets go before it stores `closed`
+#define COPY_UNHELD 30     // add_waker() does not count who holds the memory
+#define COPY_UNCOUNTED 31  // nor the Wakers
+#define LET_GO_UNRELEASED 32 // let_go()'s exchange has no release
+#define LET_GO_UNACQUIRED 33 // nor this one an acquire
 
 #ifndef SENDERS
 #define SENDERS 2
@@ -71,7 +77,7 @@
 #define NODES 2
 #define BATCH 2 /* wakes that the queue has room for */
 #define FLIGHT 0 /* operations in flight at first */
-#define POLL_FD true /* somebody has asked for it */
+#define POLL_FD true /* somebody may ask for it */
 #endif
 
 #define bit(n) (1 << (n))
@@ -94,7 +100,7 @@ byte untold;         // nodes of whose last use the head of the stack that they 
 byte wakers = 1, holders = 2;
 byte told_by_holders; // threads of whose accesses to the memory it tells
 bool unmapped;
-bool rung = true;    // the event, at first
+bool rung = (MUTANT != MADE_SILENTLY); // the event; false: somebody has looked since poll_fd() raised it
 bool rung_for_unheard; // also by whose wake it has not heard of
 byte completed;      // what the CQ holds
 byte pending;        // wakes sent and not handed out
@@ -237,9 +243,8 @@ inline remove_waker() {
             rings ->
             assert(!unmapped);
             if
-            :: head == ARMED -> head = IDLE
-            :: head != ARMED -> rings = false
-            :: MUTANT == GOES_RELAXED && seen != ARMED -> rings = false
+            :: true // armed, or it was
+            :: head != ARMED || (MUTANT == GOES_RELAXED && seen != ARMED) -> rings = false
             fi
         }
     :: else -> skip
@@ -385,6 +390,8 @@ inline must_look() {
     looks = (!armed || (came_last && completed && MUTANT != TURN_FORGOTTEN)); armed = false
 }
 
+inline raise() { d_step { rung = true; raised = true } }
+
 inline settle_poll_fd() {
     if
     :: atomic { raised -> must_look() }
@@ -398,7 +405,7 @@ inline settle_poll_fd() {
         :: else -> clear(); atomic { must_look() }
         fi;
         if
-        :: looks && MUTANT != RAISES_NOT -> d_step { rung = true; raised = true }
+        :: looks && MUTANT != RAISES_NOT -> raise()
         :: else -> skip
         fi
     fi;
@@ -413,7 +420,7 @@ inline settle() {
     fi;
     came_last = (collected > 0);
     if
-    :: POLL_FD -> settle_poll_fd()
+    :: has_poll_fd -> settle_poll_fd()
     :: else -> skip
     fi;
     atomic {
@@ -429,7 +436,7 @@ inline settle() {
 // With a timeout it may end whenever it likes, and with a signal a sleep of it may.
 inline park() {
     do
-    :: atomic { is_over || completed -> is_over = false; break }
+    :: atomic { is_over || completed -> is_over = false; has_slept = false; break }
     :: atomic {
             !is_over && !completed ->
             if
@@ -439,17 +446,21 @@ inline park() {
         }
         atomic {
             if
+            :: has_slept && MUTANT == LOOKS_FIRST -> clear()
+            :: else -> skip
+            fi;
+            if
             :: MUTANT == ARMS_NOT -> armed = !(oldest || head >= FIRST)
             :: else -> arm()
             fi;
             if
-            :: !armed -> has_wakers = false; break
+            :: !armed -> has_wakers = false; has_slept = false; break
             :: else -> armed = false
             fi
         }
         if
         :: is_over = true; parked = false
-        :: true
+        :: has_slept = true
         :: atomic {
                 true ->
                 if
@@ -465,27 +476,40 @@ inline park() {
                 :: MUTANT == CLEARS_FIRST -> clear()
                 :: else -> skip
                 fi;
-                atomic { rung -> clear() } // ppoll(), and what it may have missed since
+                atomic { rung -> has_slept = true } // ppoll()
             :: else -> skip
             fi
         fi;
         atomic { has_wakers = false; disarm() }
+        if
+        :: atomic { has_slept && MUTANT != LOOKS_FIRST -> clear() } // once it has polled
+        :: else -> skip
+        fi
     od
 }
 
 proctype owner(byte me) {
     byte in_flight = FLIGHT, oldest, collected;
     byte name, under;
-    bool raised = true, came_last;
-    bool took, armed, looks, has_wakers, parked, is_over;
+    // With MADE_SILENTLY the poll_fd was asked for, and looked at, before the Waker was made.
+    bool raised = (MUTANT != MADE_SILENTLY), has_poll_fd = (MUTANT == MADE_SILENTLY), came_last;
+    bool took, armed, looks, has_wakers, has_slept, parked, is_over;
     do
     :: true ->
         if
         :: true -> skip // poll()
         :: parked = true; park()
-        :: POLL_FD -> rung || (gone == SENDERS && !pending && !in_flight) // sleeps elsewhere, then poll()
+        :: has_poll_fd -> rung || (gone == SENDERS && !pending && !in_flight) // sleeps elsewhere, then poll()
         fi;
         settle()
+    :: atomic {
+            POLL_FD && !has_poll_fd -> // poll_fd()
+            has_poll_fd = true;
+            if
+            :: MUTANT != ASKED_SILENTLY -> raise()
+            :: else -> skip
+            fi
+        }
     :: true -> break
     od;
     if
