@@ -128,11 +128,12 @@ Result<BufferArena> BufferArena::adopt(std::span<std::byte> memory, std::size_t 
 
 std::optional<FixedBuffer> BufferArena::acquire() noexcept {
     ArenaControl& control = *control_;
-    const std::uint32_t top = detail::pop(
-        control.head, [&control](std::uint32_t name) -> auto& { return control.next[name - 1]; });
-    if (top == 0) return std::nullopt;
-    return FixedBuffer(control_, control.base + (top - 1) * control.buffer_size,
-                       control.buffer_size);
+    return detail::pop<std::optional<FixedBuffer>>(
+        control.head, [&control](std::uint32_t name) -> auto& { return control.next[name - 1]; },
+        [this, &control](std::uint32_t name) {
+            return FixedBuffer(control_, control.base + (name - 1) * control.buffer_size,
+                               control.buffer_size);
+        });
 }
 
 void detail::release_buffer(ArenaControl* arena, std::byte* buffer) noexcept {

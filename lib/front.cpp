@@ -81,6 +81,15 @@ Result<void> check(const IoOptions& options) {
     return {};
 }
 
+// Where nothing is handed out but an error.
+Queues* nothing() noexcept {
+    static std::uint32_t head = 0;
+    static std::uint32_t tail = 0;
+    static Completion none{};
+    static Queues queues{{}, {}, CompletionQueue({&head, &tail, &none, 1})};
+    return &queues;
+}
+
 }  // namespace
 
 void failure_seen() noexcept { failed_unseen = nullptr; }
@@ -160,8 +169,8 @@ void Front::unmap_page(void* page) noexcept { sys::munmap(sys::host, page, page_
 
 bool Front::find_room(abi::Word op_fd) noexcept {
     if (!may_find_room()) return false;
-    const abi::Op op = abi::op_of(op_fd);
-    if (parts_ && (op == abi::Op::read || op == abi::Op::write)) return false;
+    // Which is the caller's to find out, who then asks for room by another call.
+    if (parts_ && operation(abi::op_of(op_fd)).data == Operation::Data::ordinary) return false;
     return look_for_room(op_fd);
 }
 
@@ -393,8 +402,7 @@ Error Front::make_room(bool had_room) {
     return code == 0 ? Error() : ring_error(code);
 }
 
-// These return an errno and not a Completions, which the inline calls would else have to keep in
-// memory, always; a negative one where nothing is to be handed out either.
+// These return no Completions, which the inline calls would else have to keep in memory, always.
 
 // What has completed is the owner's to take: not a forked child's nor, where that is checked,
 // another thread's.
@@ -403,15 +411,16 @@ int Front::turned_away() noexcept {
     return refuses_this_thread() ? report(EEXIST) : 0;
 }
 
-int Front::poll_slowly() noexcept {
-    if (const int code = turned_away(); code != 0) return -code;
+Front::Outcome Front::poll_slowly() noexcept {
+    if (const int code = turned_away(); code != 0) return {nothing(), code};
     sample_submitted();
     const bool nothing_to_do = calls_->queues_tell && !queues_.want_kernel();
     return settle(nothing_to_do ? 0 : report(calls_->poll(*this)));
 }
 
-int Front::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
-    if (const int code = turned_away(); code != 0) return -code;
+Front::Outcome Front::park_slowly(std::size_t at_least,
+                                  const std::chrono::nanoseconds* timeout) noexcept {
+    if (const int code = turned_away(); code != 0) return {nothing(), code};
     const bool waits = at_least > 0 && !(timeout && timeout->count() <= 0);
     if (waits && wake_box_ && (wake_box_->has_wakers() || wake_box_->has_wakes()))
         return park_for_wakes(at_least, timeout);
@@ -421,39 +430,43 @@ int Front::park_slowly(std::size_t at_least, const std::chrono::nanoseconds* tim
     return settle(nothing_to_do ? 0 : report(calls_->park(*this, at_least, timeout)));
 }
 
-// What is done before completions are handed out; `code` is the ring's, and what is returned says
-// which.
-int Front::settle(int code) noexcept {
-    if (wake_box_) code = choose(code);
+// What is done before completions are handed out; `code` is the ring's.
+Front::Outcome Front::settle(int code) noexcept {
+    Queues* const from = wake_box_ ? choose() : &queues_;
     if (has_poll_fd_) settle_poll_fd();
-    if (code != wakes_come_first) sample_completed();
-    return code;
+    if (from == &queues_) sample_completed();
+    return {from, code};
 }
 
 // Wakes, by turns with what the ring completed where there is both.
-int Front::choose(int code) noexcept {
+Queues* Front::choose() noexcept {
     must_have_none_out();
     const bool is_their_turn = !wakes_came_last_ || queues_.cq.ready() == 0;
     wakes_came_last_ = is_their_turn && wake_box_->collect() > 0;
-    if (!wakes_came_last_) return code;
-    counters().wakes += wakes_.ready();
-    code_with_wakes_ = code;
-    return wakes_come_first;
+    if (!wakes_came_last_) return &queues_;
+    const std::uint32_t count = wakes_.cq.ready();
+    wakes_.counters.submitted += count;
+    counters().wakes += count;
+    return &wakes_;
 }
 
 void Front::must_have_none_out() const noexcept {
     queues_.cq.must_not_be_taken();
-    wakes_.must_not_be_taken();
+    wakes_.cq.must_not_be_taken();
 }
 
 // A wake ends a park, however many completions it is to wait for, so that here they are waited for
 // one by one: the owner sleeps on the event that the ring signals for each, and Wakers ring.
-int Front::park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept {
+Front::Outcome Front::park_for_wakes(std::size_t at_least,
+                                     const std::chrono::nanoseconds* timeout) noexcept {
     using std::chrono::nanoseconds;
     must_have_none_out();
     const nanoseconds started = timeout ? sys::now(kernel_) : nanoseconds(0);
-    // Where somebody must look, how long it may be until he does.
+    // Where somebody must look, how long it may be until he does; and where the kernel may forget
+    // to signal. (6.12.117: what io_eventfd_signal() puts off, because it is called from another's
+    // wake-up, it does once and never again.)
     constexpr nanoseconds a_glance{50'000};
+    constexpr nanoseconds a_while{10'000'000};
     bool has_slept = false;
     bool is_over = false;
     for (;;) {
@@ -476,7 +489,9 @@ int Front::park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* 
             const nanoseconds glance = timeout ? std::min(left, a_glance) : a_glance;
             code = calls_->park(*this, at_least, &glance);
         } else {
-            code = readiness_->wait(kernel_, timeout ? &left : nullptr);
+            const bool may_forget = features_.deferred_taskrun && in_flight() > 0;
+            if (may_forget) left = timeout ? std::min(left, a_while) : a_while;
+            code = readiness_->wait(kernel_, timeout || may_forget ? &left : nullptr);
             has_slept = true;
         }
         wake_box_->disarm();
@@ -493,7 +508,7 @@ Waker Front::waker() noexcept {
         else
             wake_box_ = WakeBox::create(kernel_, event, code);
         if (wake_box_) {
-            wakes_ = wake_box_->make_queue();
+            wakes_.cq = wake_box_->make_queue();
             quick_ = false;
             // It is armed by the next poll.
             if (has_poll_fd_) readiness_->raise(kernel_);

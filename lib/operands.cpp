@@ -23,25 +23,30 @@ constexpr std::uint16_t refused_if_long(std::uint64_t length) noexcept {
     return length > UINT32_MAX ? 1 : 0;
 }
 
-// The region of registered memory that all pieces lie in, or -1. One without bytes lies in none:
-// the kernel takes it from no fixed buffer, nor more in all than one transfer can move.
-int region_of(const detail::Front& front, std::span<const struct ::iovec> pieces) noexcept {
+// Whether all pieces lie in one region of registered memory. One without bytes lies in none: the
+// kernel takes it from no fixed buffer, nor more in all than one transfer can move.
+[[gnu::always_inline]] inline bool are_registered(const detail::RegisteredMemory& memory,
+                                                  std::span<const struct ::iovec> pieces) noexcept {
+    const auto start = [](const struct ::iovec& piece) {
+        return reinterpret_cast<std::uintptr_t>(piece.iov_base);
+    };
     std::uint64_t total = 0;
-    int region = -1;
     for (const struct ::iovec& piece : pieces) {
-        const int its =
-            front.region_of(reinterpret_cast<std::uintptr_t>(piece.iov_base), piece.iov_len);
-        if (total == 0) region = its;
         total += piece.iov_len;
-        if (total > detail::transfer_max || its < 0 || its != region) return -1;
+        if (total > detail::transfer_max || !memory.holds(start(piece), piece.iov_len) ||
+            memory.region_of(start(piece)) != memory.region_of(start(pieces.front())))
+            return false;
     }
-    return region;
+    return total > 0;
 }
 
 }  // namespace
 
-bool Io::finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t offset,
-                       How how) noexcept {
+// `memory`'s regions begin at `first` in the kernel's table.
+[[gnu::always_inline]] inline bool Io::fill_pieces(const detail::RegisteredMemory& memory,
+                                                   std::uint16_t first,
+                                                   std::span<const struct ::iovec> pieces,
+                                                   std::uint64_t offset, How how) noexcept {
     detail::Front& front = *front_;
     abi::Word& op_fd = front.slot().op_fd;
     detail::Operands operands = {
@@ -51,10 +56,10 @@ bool Io::finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t off
         .op_flags = detail::rw_flags(how)};
     const abi::Op fixed_op =
         abi::op_of(op_fd) == abi::Op::readv ? abi::Op::readv_fixed : abi::Op::writev_fixed;
-    const int region = how.unregistered || !has(fixed_op) ? -1 : region_of(front, pieces);
-    if (region >= 0) {
+    if (!how.unregistered && has(fixed_op) && are_registered(memory, pieces)) {
         op_fd = abi::with_op(op_fd, fixed_op);
-        operands.buf_index = static_cast<std::uint16_t>(region);
+        operands.buf_index =
+            static_cast<std::uint16_t>(first + memory.region_of(address(pieces.front().iov_base)));
         ++front.counters().fixed;
     } else {
         ++front.counters().unregistered;
@@ -62,15 +67,37 @@ bool Io::finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t off
     return finish(operands);
 }
 
-bool Io::transfer_among_parts(abi::Op op, abi::Op fixed_op, File file, const void* data,
+bool Io::finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t offset,
+                       How how) noexcept {
+    return fill_pieces(front_->memory(), 0, pieces, offset, how);
+}
+
+bool Io::pieces_among_parts(abi::Word op_fd, std::span<const struct ::iovec> pieces,
+                            std::uint64_t offset, Token token, How how) noexcept {
+    detail::Front& front = *front_;
+    if (!front.has_parts() || !front.has_room_among_parts(op_fd)) return false;
+    front.slot().op_fd = op_fd;
+    front.slot().user_data = abi::Word{token};
+    detail::RegisteredMemory part;
+    const int index = pieces.empty() ? -1 : front.part_at(address(pieces.front().iov_base), part);
+    return fill_pieces(part, static_cast<std::uint16_t>(std::max(index, 0)), pieces, offset, how);
+}
+
+bool Io::transfer_among_parts(detail::Front& front, abi::Word op_fd, std::uintptr_t address,
                               std::size_t size, std::uint64_t offset, Token token,
-                              How how) noexcept {
-    if (!front_->has_room_among_parts(detail::about_transfer(op, file, how))) return false;
-    const auto at = reinterpret_cast<std::uintptr_t>(data);
-    const int region = how.unregistered ? -1 : front_->region_of(at, size);
-    return region < 0 ? finish_plain(op, file, at, size, offset, token, how)
-                      : finish_fixed(fixed_op, file, at, size, offset,
-                                     static_cast<std::uint16_t>(region), token, how);
+                              std::uint32_t flags, bool unregistered) noexcept {
+    if (!front.has_parts() || !front.has_room_among_parts(op_fd)) return false;
+    detail::RegisteredMemory part;
+    const int index = front.part_at(address, part);
+    const abi::Op fixed_op =
+        abi::op_of(op_fd) == abi::Op::read ? abi::Op::read_fixed : abi::Op::write_fixed;
+    if (unregistered || !part.holds(address, size))
+        fill_plain(front, op_fd, address, size, offset, token, flags);
+    else
+        fill_fixed(front, abi::with_op(op_fd, fixed_op), address, size, offset, token, flags,
+                   static_cast<std::uint16_t>(index));
+    front.push();
+    return true;
 }
 
 bool Io::finish_range(std::uint64_t offset, std::uint64_t length, std::uint32_t op_flags) noexcept {

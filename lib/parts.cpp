@@ -64,13 +64,12 @@ std::size_t Parts::begun_at(std::uintptr_t data) const noexcept {
     return static_cast<std::size_t>(after - used.begin());
 }
 
-int Parts::find(std::uintptr_t data, std::uint64_t length) const noexcept {
+int Parts::find(std::uintptr_t data, RegisteredMemory& part) const noexcept {
     const std::size_t begun = begun_at(data);
     if (begun == 0) return -1;
-    const Part& part = parts()[begun - 1];
-    const std::uint64_t first = data - part.begin;
-    const bool lies_in = first < part.length && length - 1 < part.length - first;
-    return lies_in ? static_cast<int>(part.index) : -1;
+    const Part& found = parts()[begun - 1];
+    part = RegisteredMemory(found.begin, found.length);
+    return static_cast<int>(found.index);
 }
 
 Parts::Refusal Parts::refuses(std::span<std::byte> bytes) const noexcept {
@@ -154,9 +153,8 @@ Result<void> Front::unregister_part(std::span<std::byte> bytes) {
     return {};
 }
 
-int Front::region_of(std::uintptr_t data, std::uint64_t length) const noexcept {
-    if (parts_) return parts_->find(data, length);
-    return memory_.holds(data, length) ? memory_.region_of(data) : -1;
+int Front::part_at(std::uintptr_t data, RegisteredMemory& part) const noexcept {
+    return parts_->find(data, part);
 }
 
 }  // namespace detail

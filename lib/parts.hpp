@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <span>
 
+#include "squall/registered.hpp"
+
 namespace squall::detail {
 
 class Parts {
@@ -16,8 +18,9 @@ public:
     static int create(std::span<std::byte> arena, std::uint32_t count, Parts*& made) noexcept;
     void destroy() noexcept;
 
-    // The index of the part that all of these bytes lie in, or -1. No bytes at all lie in none.
-    [[nodiscard]] int find(std::uintptr_t data, std::uint64_t length) const noexcept;
+    // The last part that begins at or before `data`, as memory of one region, and its index; -1:
+    // there is none.
+    [[nodiscard]] int find(std::uintptr_t data, RegisteredMemory& part) const noexcept;
 
     // Why these bytes cannot be a part: an errno, and the rule; 0: they can.
     struct Refusal {

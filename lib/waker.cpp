@@ -121,8 +121,8 @@ WakeBox::Node& WakeBox::node(std::uint32_t name) noexcept {
 
 // A node's name; 0: there is no memory for one more.
 std::uint32_t WakeBox::take_node() noexcept {
-    const std::uint32_t name = pop(
-        free_, [this](std::uint32_t n) -> auto& { return node(n).next; });
+    const auto next = [this](std::uint32_t name) -> auto& { return node(name).next; };
+    const auto name = pop<std::uint32_t>(free_, next, [](std::uint32_t top) { return top; });
     if (name != 0) return name;
     std::uint32_t number = used_.load(std::memory_order_relaxed);
     while (number != nodes_max) {

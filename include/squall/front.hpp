@@ -135,8 +135,9 @@ public:
 
     // What inline code finds by itself; where there are parts, nothing.
     [[nodiscard]] const RegisteredMemory& memory() const noexcept { return memory_; }
-    // Where the kernel's table of buffers has all of these bytes, or -1.
-    [[nodiscard]] int region_of(std::uintptr_t data, std::uint64_t length) const noexcept;
+    // The only part that `data` may lie in, as memory of one region, and its index in the kernel's
+    // table; -1: there is none. Requires has_parts().
+    [[nodiscard]] int part_at(std::uintptr_t data, RegisteredMemory& part) const noexcept;
     // Io::register_part and Io::unregister_part.
     Result<void> register_part(std::span<std::byte> bytes);
     Result<void> unregister_part(std::span<std::byte> bytes);
@@ -186,25 +187,21 @@ public:
     }
 
     [[nodiscard]] Completions poll() noexcept {
-        int code = 0;
-        if (!quick_) [[unlikely]] {
-            code = poll_slowly();
-            if (code < 0) return hand_out_aside(code);
-        } else if (queues_.want_kernel()) {
-            code = poll_behind();
-        }
-        return hand_out(code);
+        Outcome outcome{&queues_, 0};
+        if (!quick_) [[unlikely]]
+            outcome = poll_slowly();
+        else if (queues_.want_kernel())
+            outcome.code = poll_behind();
+        return hand_out(outcome);
     }
     [[nodiscard]] Completions park(std::size_t at_least,
                                    const std::chrono::nanoseconds* timeout) noexcept {
-        int code = 0;
-        if (!quick_) [[unlikely]] {
-            code = park_slowly(at_least, timeout);
-            if (code < 0) return hand_out_aside(code);
-        } else if (queues_.want_kernel() || queues_.cq.ready() < at_least) {
-            code = park_behind(at_least, timeout);
-        }
-        return hand_out(code);
+        Outcome outcome{&queues_, 0};
+        if (!quick_) [[unlikely]]
+            outcome = park_slowly(at_least, timeout);
+        else if (queues_.want_kernel() || queues_.cq.ready() < at_least)
+            outcome.code = park_behind(at_least, timeout);
+        return hand_out(outcome);
     }
 
     [[nodiscard]] std::uint64_t in_flight() const noexcept { return queues_.in_flight(); }
@@ -212,7 +209,7 @@ public:
     [[nodiscard]] Counters& counters() noexcept { return queues_.counters; }
     [[nodiscard]] const Counters& counters() const noexcept { return queues_.counters; }
     [[nodiscard]] bool has_completions_out() const noexcept {
-        return queues_.cq.is_taken() || wakes_.is_taken();
+        return queues_.cq.is_taken() || wakes_.cq.is_taken();
     }
     // What answers its system calls; null: Linux.
     [[nodiscard]] sys::Kernel* kernel() const noexcept { return kernel_; }
@@ -248,8 +245,14 @@ private:
     // it.
     int poll_behind() noexcept;
     int park_behind(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
-    int poll_slowly() noexcept;
-    int park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    // What a poll or park came to: the queue whose completions are handed out, and the errno that
+    // Completions report.
+    struct Outcome {
+        Queues* from;
+        int code;
+    };
+    Outcome poll_slowly() noexcept;
+    Outcome park_slowly(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     bool may_change_slowly(std::uint32_t table_index) noexcept;
 
     void finish(const IoOptions& options) noexcept;
@@ -264,10 +267,10 @@ private:
     int register_workers(std::uint32_t code, void* arg, std::uint32_t count) noexcept;
     [[nodiscard]] int turned_away() noexcept;
     [[nodiscard]] int cannot_use() const noexcept;
-    int settle(int code) noexcept;
-    int choose(int code) noexcept;
+    Outcome settle(int code) noexcept;
+    Queues* choose() noexcept;
     void must_have_none_out() const noexcept;
-    int park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
+    Outcome park_for_wakes(std::size_t at_least, const std::chrono::nanoseconds* timeout) noexcept;
     void settle_poll_fd() noexcept;
     void call_for_a_look() noexcept;
     Result<Completion> wait_for(Token token, const Token* last);
@@ -275,20 +278,14 @@ private:
     void sample_submitted() noexcept;
     void sample_completed() noexcept;
 
-    [[nodiscard]] Completions hand_out(int code) noexcept {
-        queues_.cq.must_not_be_taken();
-        const std::uint32_t count = queues_.cq.ready();
-        if (count == 0) return Completions(code);  // an idle poll stores nothing
-        queues_.complete(count);
-        writes_.completed(queues_.cq, count);
-        return Completions(queues_.cq, count, code);
-    }
-
-    // What a slow call says where nothing of the ring is handed out: wakes, or an error alone.
-    static constexpr int wakes_come_first = INT32_MIN;
-    [[nodiscard]] Completions hand_out_aside(int code) noexcept {
-        if (code != wakes_come_first) return Completions(-code);
-        return Completions(wakes_, wakes_.ready(), code_with_wakes_);
+    [[nodiscard]] Completions hand_out(Outcome outcome) noexcept {
+        Queues& from = *outcome.from;
+        from.cq.must_not_be_taken();
+        const std::uint32_t count = from.cq.ready();
+        if (count == 0) return Completions(outcome.code);  // an idle poll stores nothing
+        from.complete(count);
+        if (&from == &queues_) writes_.completed(queues_.cq, count);
+        return Completions(from.cq, count, outcome.code);
     }
 
     const FrontCalls* calls_ = nullptr;
@@ -300,8 +297,7 @@ private:
     Sampler sampler_;
     Parts* parts_ = nullptr;       // with IoOptions::arena_parts
     WakeBox* wake_box_ = nullptr;  // once Io::waker was called
-    CompletionQueue wakes_;
-    int code_with_wakes_ = 0;
+    Queues wakes_;                 // those that are to be handed out
     bool wakes_came_last_ = false;
     bool has_poll_fd_ = false;
     bool drained_ = false;                       // since nothing was in flight

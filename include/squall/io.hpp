@@ -202,14 +202,13 @@ public:
     // 1024 (IOV_MAX).
     [[nodiscard]] bool readv(File file, std::span<const struct ::iovec> into, std::uint64_t offset,
                              Token token, How how = {}) noexcept {
-        return begin(about_transfer(abi::Op::readv, file, how), token) &&
-               finish_pieces(into, offset, how);
+        return transfer_pieces(about_transfer(abi::Op::readv, file, how), into, offset, token, how);
     }
     // The same from several pieces (WRITEV, 5.1; WRITEV_FIXED, 6.15; pwritev(2)); as write().
     [[nodiscard]] bool writev(File file, std::span<const struct ::iovec> from, std::uint64_t offset,
                               Token token, How how = {}) noexcept {
-        return begin(about_transfer(abi::Op::writev, file, how), token) &&
-               finish_pieces(from, offset, how);
+        return transfer_pieces(about_transfer(abi::Op::writev, file, how), from, offset, token,
+                               how);
     }
 
     // Makes the data and metadata of completed writes durable (FSYNC, 5.1; fsync(2)). On success
@@ -512,8 +511,10 @@ public:
     // poll() or park() has looked. It may be so once for nothing, and is at first. It belongs to
     // the Io: read nothing from it, and do not close it. Submit before sleeping: what is only
     // queued makes nothing readable. With polling it is readable for as long as polled transfers
-    // are in flight, for somebody must look. epoll_wait(2) may return -1 with EINTR where
-    // completions interrupt (Mode::plain, and before 6.1).
+    // are in flight, for somebody must look. With Mode::deferred some kernels (6.12.117 for one)
+    // make it readable for only the first of the reads of pipes and sockets that had to wait: use
+    // another mode for those there; files are not concerned. epoll_wait(2) may return -1 with EINTR
+    // where completions interrupt (Mode::plain, and before 6.1).
     // The first call makes an eventfd (IORING_REGISTER_EVENTFD, 5.2), a descriptor more, and from
     // then on each poll() and park() makes a read(2) more; -errno where it cannot be had (-EMFILE,
     // -ENFILE, -ENOMEM), or where this thread is not the owner (-EEXIST). Before Linux 5.18 that
@@ -530,8 +531,10 @@ public:
     // however many completions it is to wait for. So it sleeps on the event and not in the ring:
     // where it really sleeps that is three system calls more (ppoll(2), read(2), and one more
     // enter), it wakes up for each completion of those it is to gather, a timeout is as exact as
-    // ppoll(2)'s (timer slack, 50 us), it never counts as waiting for I/O (IoOptions::io_wait), and
-    // where polled transfers or an SQPOLL thread are to be looked after it looks every 50 us.
+    // ppoll(2)'s (timer slack, 50 us), and it never counts as waiting for I/O (IoOptions::io_wait).
+    // It looks every 50 us where polled transfers or an SQPOLL thread are to be looked after, and
+    // every 10 ms with Mode::deferred where anything is in flight, for a read of a pipe that the
+    // kernel may not tell of (poll_fd()).
     // Thread rule: as the operations; a Waker may then go to any thread.
     [[nodiscard]] Waker waker() noexcept { return front_->waker(); }
 
@@ -708,51 +711,64 @@ private:
                                          std::size_t size, std::uint64_t offset, Token token,
                                          How how) noexcept {
         detail::Front& front = *front_;
-        if (!front.has_room(about_transfer(op, file, how))) [[unlikely]]
-            return front.has_parts() &&
-                   transfer_among_parts(op, fixed_op, file, data, size, offset, token, how);
+        const abi::Word op_fd = about_transfer(op, file, how);
         const auto address = reinterpret_cast<std::uintptr_t>(data);
+        const std::uint32_t flags = detail::rw_flags(how);
+        if (!front.has_room(op_fd)) [[unlikely]]
+            return transfer_among_parts(front, op_fd, address, size, offset, token, flags,
+                                        how.unregistered);
         const detail::RegisteredMemory& memory = front.memory();
         if (!how.unregistered && memory.holds(address, size))
-            return finish_fixed(fixed_op, file, address, size, offset, memory.region_of(address),
-                                token, how);
-        return finish_plain(op, file, address, size, offset, token, how);
+            fill_fixed(front, abi::with_op(op_fd, fixed_op), address, size, offset, token, flags,
+                       memory.region_of(address));
+        else
+            fill_plain(front, op_fd, address, size, offset, token, flags);
+        front.push();
+        return true;
     }
-    bool transfer_among_parts(abi::Op op, abi::Op fixed_op, File file, const void* data,
-                              std::size_t size, std::uint64_t offset, Token token,
-                              How how) noexcept;
-    // Queue it where there is room: true.
-    [[gnu::always_inline]] bool finish_fixed(abi::Op op, File file, std::uintptr_t address,
-                                             std::size_t size, std::uint64_t offset,
-                                             std::uint16_t region, Token token, How how) noexcept {
-        detail::Front& front = *front_;
-        detail::fill(front.slot(), detail::about_transfer(op, file, how),
+    [[gnu::always_inline]] static void fill_fixed(detail::Front& front, abi::Word op_fd,
+                                                  std::uintptr_t address, std::size_t size,
+                                                  std::uint64_t offset, Token token,
+                                                  std::uint32_t flags,
+                                                  std::uint16_t region) noexcept {
+        detail::fill(front.slot(), op_fd,
                      {.off = offset,
                       .addr = address,
                       .len = static_cast<std::uint32_t>(size),
-                      .op_flags = detail::rw_flags(how),
+                      .op_flags = flags,
                       .buf_index = region},
                      token);
         ++front.counters().fixed;
-        front.push();
-        return true;
     }
-    [[gnu::always_inline]] bool finish_plain(abi::Op op, File file, std::uintptr_t address,
-                                             std::size_t size, std::uint64_t offset, Token token,
-                                             How how) noexcept {
-        detail::Front& front = *front_;
+    [[gnu::always_inline]] static void fill_plain(detail::Front& front, abi::Word op_fd,
+                                                  std::uintptr_t address, std::size_t size,
+                                                  std::uint64_t offset, Token token,
+                                                  std::uint32_t flags) noexcept {
         // The SQE's 32 bits must not wrap before.
         const std::size_t length = size < detail::transfer_max ? size : detail::transfer_max;
-        detail::fill(front.slot(), detail::about_transfer(op, file, how),
+        detail::fill(front.slot(), op_fd,
                      {.off = offset,
                       .addr = address,
                       .len = static_cast<std::uint32_t>(length),
-                      .op_flags = detail::rw_flags(how)},
+                      .op_flags = flags},
                      token);
         ++front.counters().unregistered;
-        front.push();
-        return true;
     }
+    // What has_room() has no room for with IoOptions::arena_parts; false without.
+    [[gnu::cold]] static bool transfer_among_parts(detail::Front& front, abi::Word op_fd,
+                                                   std::uintptr_t address, std::size_t size,
+                                                   std::uint64_t offset, Token token,
+                                                   std::uint32_t flags, bool unregistered) noexcept;
+    [[gnu::always_inline]] bool transfer_pieces(abi::Word op_fd,
+                                                std::span<const struct ::iovec> pieces,
+                                                std::uint64_t offset, Token token,
+                                                How how) noexcept {
+        if (!begin(op_fd, token)) [[unlikely]]
+            return pieces_among_parts(op_fd, pieces, offset, token, how);
+        return finish_pieces(pieces, offset, how);
+    }
+    [[gnu::cold]] bool pieces_among_parts(abi::Word op_fd, std::span<const struct ::iovec> pieces,
+                                          std::uint64_t offset, Token token, How how) noexcept;
 
     // What these put into an SQE that was begun, which is then queued: true. `file_index` is 0 for
     // a descriptor.
@@ -779,6 +795,9 @@ private:
     }
     bool finish_pieces(std::span<const struct ::iovec> pieces, std::uint64_t offset,
                        How how) noexcept;
+    bool fill_pieces(const detail::RegisteredMemory& memory, std::uint16_t first,
+                     std::span<const struct ::iovec> pieces, std::uint64_t offset,
+                     How how) noexcept;
     bool finish_truncate(std::uint64_t size, How how) noexcept;
     bool finish_advise(std::span<std::byte> memory, int advice) noexcept;
     bool finish_timeout(std::chrono::nanoseconds after) noexcept;

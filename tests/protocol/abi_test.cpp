@@ -81,6 +81,9 @@ constexpr Pair pairs[] = {
     SQUALL_VALUE(register_ring_fds, IORING_REGISTER_RING_FDS),
     SQUALL_VALUE(unregister_ring_fds, IORING_UNREGISTER_RING_FDS),
     SQUALL_VALUE(register_sync_cancel, IORING_REGISTER_SYNC_CANCEL),
+    SQUALL_VALUE(register_eventfd, IORING_REGISTER_EVENTFD),
+    SQUALL_VALUE(register_buffers2, IORING_REGISTER_BUFFERS2),
+    SQUALL_VALUE(register_buffers_update, IORING_REGISTER_BUFFERS_UPDATE),
     SQUALL_VALUE(setup_iopoll, IORING_SETUP_IOPOLL),
     SQUALL_VALUE(setup_attach_wq, IORING_SETUP_ATTACH_WQ),
     SQUALL_VALUE(setup_sqpoll, IORING_SETUP_SQPOLL),
@@ -120,6 +123,7 @@ constexpr Pair pairs[] = {
 #endif
 #ifdef IORING_FEAT_LINKED_FILE
     SQUALL_VALUE(feat_linked_file, IORING_FEAT_LINKED_FILE),
+    SQUALL_VALUE(feat_rsrc_tags, IORING_FEAT_RSRC_TAGS),
 #endif
     SQUALL_VALUE(enter_getevents, IORING_ENTER_GETEVENTS),
     SQUALL_VALUE(enter_sq_wakeup, IORING_ENTER_SQ_WAKEUP),
@@ -186,6 +190,9 @@ TEST(Abi, HasTheNumbersThatAreYoungerThanManyHeaders) {
     EXPECT_EQ(abi::register_ring_fds, 20U);
     EXPECT_EQ(abi::unregister_ring_fds, 21U);
     EXPECT_EQ(abi::register_sync_cancel, 24U);
+    EXPECT_EQ(abi::register_clone_buffers, 30U);
+    EXPECT_EQ(sizeof(abi::CloneBuffers), 32U);
+    EXPECT_EQ(offsetof(abi::CloneBuffers, nr), 16U);
 }
 
 // A word is eight bytes of an Sqe, in which each member is where offsetof() says, its bytes as the target has them.
@@ -323,6 +330,18 @@ TEST(Abi, HasTheLayoutOfTheSystemHeader) {
     SQUALL_SAME_PLACE(GeteventsArg, min_wait_usec, io_uring_getevents_arg, min_wait_usec);
 #endif
     SQUALL_SAME_PLACE(GeteventsArg, ts, io_uring_getevents_arg, ts);
+    EXPECT_EQ(sizeof(abi::RsrcRegister), sizeof(io_uring_rsrc_register));
+    SQUALL_SAME_PLACE(RsrcRegister, nr, io_uring_rsrc_register, nr);
+    SQUALL_SAME_PLACE(RsrcRegister, flags, io_uring_rsrc_register, flags);
+    SQUALL_SAME_PLACE(RsrcRegister, data, io_uring_rsrc_register, data);
+    SQUALL_SAME_PLACE(RsrcRegister, tags, io_uring_rsrc_register, tags);
+
+    EXPECT_EQ(sizeof(abi::RsrcUpdate2), sizeof(io_uring_rsrc_update2));
+    SQUALL_SAME_PLACE(RsrcUpdate2, offset, io_uring_rsrc_update2, offset);
+    SQUALL_SAME_PLACE(RsrcUpdate2, data, io_uring_rsrc_update2, data);
+    SQUALL_SAME_PLACE(RsrcUpdate2, tags, io_uring_rsrc_update2, tags);
+    SQUALL_SAME_PLACE(RsrcUpdate2, nr, io_uring_rsrc_update2, nr);
+
     EXPECT_EQ(sizeof(abi::RsrcUpdate), sizeof(io_uring_rsrc_update));
     SQUALL_SAME_PLACE(RsrcUpdate, offset, io_uring_rsrc_update, offset);
     SQUALL_SAME_PLACE(RsrcUpdate, resv, io_uring_rsrc_update, resv);

@@ -65,7 +65,8 @@ bool does_without(const Fault& fault) {
         return detail::memlock_limit().has_value();
     if (fault.number == nr_setup) return fault.errno_value() == EINVAL;  // the next fallback
     if (fault.number != nr_register) return false;
-    if (fault.errno_value() == EINTR) return true;  // and is tried again
+    if (fault.errno_value() == EINTR) return true;               // and is tried again
+    if (fault.code == abi::register_clone_buffers) return true;  // and they are registered once more
     return fault.code == abi::register_iowq_max_workers && fault.errno_value() != EINVAL;
 }
 

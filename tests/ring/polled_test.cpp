@@ -40,7 +40,7 @@ TEST_F(PolledTest, TwoRingsAreMadeAndUnmadeWithTheseCalls) {
                   "pipe cloexec\n"
                   "register ring2 files 3\n"
                   "close pipe2.write\n"
-                  "register ring2 buffers 1\n"
+                  "register ring2 clone-buffers 1\n"
                   "m8 = mmap 4096 read write private anonymous\n"
                   "madvise m8 4096 dont-fork\n");
         EXPECT_EQ(made.features().fixed_regions, 1U);

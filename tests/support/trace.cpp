@@ -63,13 +63,17 @@ const Names register_codes = {{abi::register_buffers, "buffers"},
                               {abi::unregister_buffers, "unregister-buffers"},
                               {abi::register_files, "files"},
                               {abi::unregister_files, "unregister-files"},
+                              {abi::register_eventfd, "eventfd"},
                               {abi::register_files_update, "files-update"},
                               {abi::register_probe, "probe"},
                               {abi::register_enable_rings, "enable"},
                               {abi::register_iowq_max_workers, "iowq-max-workers"},
                               {abi::register_ring_fds, "ring-fds"},
                               {abi::unregister_ring_fds, "unregister-ring-fds"},
-                              {abi::register_sync_cancel, "sync-cancel"}};
+                              {abi::register_sync_cancel, "sync-cancel"},
+                              {abi::register_buffers2, "buffers2"},
+                              {abi::register_buffers_update, "buffers-update"},
+                              {abi::register_clone_buffers, "clone-buffers"}};
 const Names requests = {{BLKSSZGET, "BLKSSZGET"}, {BLKPBSZGET, "BLKPBSZGET"}, {BLKGETSIZE64, "BLKGETSIZE64"}};
 const Names limits = {{RLIMIT_MEMLOCK, "memlock"}, {RLIMIT_NOFILE, "nofile"}};
 
