@@ -87,12 +87,13 @@ private:
     std::atomic<std::uint32_t> wakers_{0};
     std::atomic<std::uint32_t> holders_{1};  // of the memory: the Io and its Wakers
     std::atomic<Node*> chunks_[chunk_count]{};
-    alignas(64) FreeHead free_{0};        // nodes that were used before
-    std::atomic<std::uint32_t> used_{0};  // how many ever were
+    // What senders and the owner both change.
     alignas(64) std::atomic<std::uint32_t> head_{idle};
+    std::atomic<std::uint32_t> used_{0};  // how many nodes ever were
+    FreeHead free_{0};                    // those that were, and are free
 
     // The owner's alone.
-    alignas(64) std::uint32_t oldest_ = 0;  // of those taken and not in the queue yet; 0: none
+    std::uint32_t oldest_ = 0;  // of those taken and not in the queue yet; 0: none
     std::uint32_t queue_head_ = 0;
     std::uint32_t queue_tail_ = 0;
     Completion queue_[batch]{};

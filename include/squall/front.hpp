@@ -240,7 +240,7 @@ private:
     bool find_room(abi::Word op_fd) noexcept;
     [[nodiscard]] bool may_find_room() const noexcept;
     bool look_for_room(abi::Word op_fd) noexcept;
-    Error cannot_change_parts(const std::string& doing) const;
+    [[nodiscard]] Error cannot_change_parts(const std::string& doing) const;
     // Through the table, and out of line: what is inline stays small enough for compilers to inline
     // it.
     int poll_behind() noexcept;

@@ -636,8 +636,10 @@ TEST_P(WakerTest, WhoeverAsksForTheDescriptorOrTheWakerLateIsToldOfWhatWasThere)
 
 TEST_P(WakerTest, WithoutAnyWakerLeftAParkSleepsInTheRingAsEver) {
     if (GetParam().mode == Mode::sqpoll || GetParam().polling != Polling::none) return;
+    std::optional<Waker> waker = io.waker();
     begin_a_read_of_nothing(2);
-    EXPECT_TRUE(io.waker().wake(1));
+    EXPECT_TRUE(waker->wake(1));
+    waker.reset();
     EXPECT_EQ(tokens_of(io.park()), std::vector<Token>{1}) << "sent before the last one went";
     const std::uint64_t sleeps = calls_made(SYS_ppoll);
     std::thread writer([&, parked = ::gettid()] {
