@@ -124,15 +124,12 @@ std::uint32_t WakeBox::take_node() noexcept {
     const auto next = [this](std::uint32_t name) -> auto& { return node(name).next; };
     const auto name = pop<std::uint32_t>(free_, next, [](std::uint32_t top) { return top; });
     if (name != 0) return name;
-    std::uint32_t number = used_.load(std::memory_order_relaxed);
-    while (number != nodes_max) {
-        const unsigned chunk = chunk_of(number);
-        if (!has_chunk(chunk)) return 0;
+    for (std::uint32_t number = used_.load(std::memory_order_relaxed);;) {
+        if (number == nodes_max || !has_chunk(chunk_of(number))) return 0;
         // Relaxed: the number is all that is handed out, and each once.
         if (used_.compare_exchange_weak(number, number + 1, std::memory_order_relaxed))
             return number + first_node;
     }
-    return 0;
 }
 
 // Makes it where it is not there yet. Of several that do so at once, one does it.

@@ -20,8 +20,8 @@
 #include <thread>
 
 #include "child.hpp"
-#include "seam.hpp"
 #include "patience.hpp"
+#include "seam.hpp"
 #include "support.hpp"
 
 namespace squall {
