@@ -653,7 +653,7 @@ TEST_P(WakerTest, WithoutAnyWakerLeftAParkSleepsInTheRingAsEver) {
 
 TEST_P(WakerTest, WakesInHandAreLetGoBeforeTheNext) {
     // In the process that dies: a fork leaves a child no Io.
-    const auto with_wakes_in_hand = [this](const std::function<void(Io&)>& then) {
+    const auto with_wakes_in_hand = [](const std::function<void(Io&)>& then) {
         Io own = make_io(GetParam(), {.entries = 2, .file_slots = 1});
         const Waker waker = own.waker();
         waker.wake(1);
