@@ -66,6 +66,7 @@ private:
         constexpr Polling pollings[] = {Polling::none, Polling::none, Polling::none, Polling::busy, Polling::hybrid};
         IoOptions options{.entries = input_.one_of(entries), .mode = input_.one_of(modes)};
         if (input_.flip()) options.arena = &arena();
+        if (options.arena && input_.flip()) options.arena_parts = 1 + input_.up_to(3);
         if (input_.flip()) options.file_slots = 4;
         options.polling = input_.one_of(pollings);
         options.sampling = {.every = input_.up_to(2), .histograms = &histograms_};
@@ -287,7 +288,12 @@ private:
         require(!done.error() || done.error().code() == EAGAIN, "the ring can be driven");
         for (const Completion& completion : done) {
             const auto found = in_flight_.find(completion.token);
-            require(found != in_flight_.end(), "a completion for every operation, and one only");
+            if (found == in_flight_.end()) {
+                require(completion.token == next_wake_ && next_wake_ != last_wake_,
+                        "a completion for every operation and wake, and one only");
+                ++next_wake_;
+                continue;
+            }
             if (found->second && completion.res >= 0) fds_.push_back(completion.res);
             in_flight_.erase(found);
             if (!completion.ok()) require(!completion.error().message().empty(), "an error has words");
@@ -325,6 +331,12 @@ private:
             case 9:
                 one_at_a_time();
                 break;
+            case 10:
+                wake_or_go();
+                break;
+            case 11:
+                change_parts();
+                break;
             default:
                 (void)queue_one();
         }
@@ -332,6 +344,20 @@ private:
     void withdraw_one() {
         if (const auto token = io_->withdraw())
             require(in_flight_.erase(*token) == 1, "what is withdrawn was in flight");
+    }
+    // Wakes, many at a time now and then, or goes as a Waker.
+    void wake_or_go() {
+        if (!waker_) waker_ = io_->waker();
+        require(static_cast<bool>(waker_), "a Waker can be had");
+        const Waker copy = waker_;
+        for (std::uint64_t left = input_.up_to(7) == 0 ? 600 : input_.up_to(3); left > 0; --left)
+            require(copy.wake(last_wake_++), "an Io that is there can be woken");
+        if (input_.up_to(3) == 0) waker_ = {};
+    }
+    void change_parts() {
+        const std::span<std::byte> part = bytes();
+        const auto changed = input_.flip() ? io_->register_part(part) : io_->unregister_part(part);
+        if (!changed) require(!changed.error().message().empty(), "a refusal has words");
     }
     void one_at_a_time() {
         Io& io = *io_;
@@ -394,10 +420,14 @@ private:
     std::vector<int> fds_;
     std::unordered_map<Token, bool> in_flight_;  // and whether it opens a descriptor
     Token last_token_ = 0;
-    bool drained_ = false;   // something was queued with How::drain
-    bool may_queue_ = true;  // whatever completes
+    static constexpr Token first_wake = Token{1} << 63;
+    Token last_wake_ = first_wake;  // the next that is sent
+    Token next_wake_ = first_wake;  // and that is handed out
+    bool drained_ = false;          // something was queued with How::drain
+    bool may_queue_ = true;         // whatever completes
     std::deque<std::vector<struct ::iovec>> pieces_;
     Result<Io> io_;
+    Waker waker_;
 };
 
 }  // namespace
