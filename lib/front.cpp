@@ -404,11 +404,11 @@ Error Front::make_room(bool had_room) {
 
 // These return no Completions, which the inline calls would else have to keep in memory, always.
 
-// What has completed is the owner's to take: not a forked child's nor, where that is checked,
-// another thread's.
+// What has completed is the owner's to take: not a forked child's nor, where that is checked or
+// there are wakes, another thread's.
 int Front::turned_away() noexcept {
     if (is_forked()) return ESTALE;  // I10
-    return refuses_this_thread() ? report(EEXIST) : 0;
+    return is_on_another_thread() && (features_.checks || wake_box_) ? report(EEXIST) : 0;
 }
 
 Front::Outcome Front::poll_slowly() noexcept {
@@ -471,9 +471,8 @@ Front::Outcome Front::park_for_wakes(std::size_t at_least,
     bool is_over = false;
     for (;;) {
         sample_submitted();
-        int code = is_on_another_thread() ? EEXIST : 0;
-        if (code == 0 && (!calls_->queues_tell || queues_.want_kernel()))
-            code = calls_->poll(*this);
+        int code = 0;
+        if (!calls_->queues_tell || queues_.want_kernel()) code = calls_->poll(*this);
         // Now, and not before: the kernel signals when there is something to be run by that poll,
         // and once more when it is done. What else is signalled is looked for below.
         if (has_slept) readiness_->clear(kernel_);

@@ -72,7 +72,7 @@ int Parts::find(std::uintptr_t data, RegisteredMemory& part) const noexcept {
     return static_cast<int>(found.index);
 }
 
-Parts::Refusal Parts::refuses(std::span<std::byte> bytes) const noexcept {
+Refusal Parts::refuses(std::span<std::byte> bytes) const noexcept {
     const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
     const std::uint64_t first = begin - arena_;
     if (bytes.empty() || first >= arena_length_ || bytes.size() > arena_length_ - first)
@@ -123,32 +123,38 @@ std::string call_on(const char* call, std::span<std::byte> bytes) {
 
 }  // namespace
 
-Error Front::cannot_change_parts(const std::string& doing) const {
-    if (is_forked()) return Error(ESTALE, doing, "this Io was created before a fork()");
-    if (is_on_another_thread()) return Error(EEXIST, doing, "this Io belongs to another thread");
-    return parts_ ? Error() : Error(EINVAL, doing, "IoOptions::arena_parts is 0");
+Refusal Front::refuses_parts() const noexcept {
+    if (is_forked()) return {ESTALE, "this Io was created before a fork(), by the parent process"};
+    if (is_on_another_thread())
+        return {EEXIST, "this Io belongs to another thread, the first that submitted on it"};
+    return parts_ ? Refusal{0, nullptr} : Refusal{EINVAL, "IoOptions::arena_parts is 0"};
 }
 
 Result<void> Front::register_part(std::span<std::byte> bytes) {
-    const std::string doing = call_on("register_part", bytes);
-    if (Error error = cannot_change_parts(doing)) return error;
-    if (const Parts::Refusal refusal = parts_->refuses(bytes); refusal.code != 0)
-        return Error(refusal.code, doing, refusal.rule);
+    Refusal refusal = refuses_parts();
+    if (refusal.code == 0) refusal = parts_->refuses(bytes);
+    if (refusal.code != 0)
+        return Error(refusal.code, call_on("register_part", bytes), refusal.rule);
     const int status = patiently(bytes.size(), [&] {
         return calls_->set_part(*this, parts_->next_index(), bytes.data(), bytes.size());
     });
-    if (status < 0) return explain_memory(-status, doing, bytes.size());
+    if (status < 0) return explain_memory(-status, call_on("register_part", bytes), bytes.size());
     parts_->add(bytes);
     return {};
 }
 
 Result<void> Front::unregister_part(std::span<std::byte> bytes) {
-    const std::string doing = call_on("unregister_part", bytes);
-    if (Error error = cannot_change_parts(doing)) return error;
-    const int index = parts_->index_of(bytes);
-    if (index < 0) return Error(ENOENT, doing, "no part was registered that is just that");
+    Refusal refusal = refuses_parts();
+    const int index = refusal.code == 0 ? parts_->index_of(bytes) : -1;
+    if (refusal.code == 0 && index < 0)
+        refusal = {ENOENT, "no part was registered that is just that"};
+    if (refusal.code != 0)
+        return Error(refusal.code, call_on("unregister_part", bytes), refusal.rule);
     const int status = calls_->set_part(*this, static_cast<std::uint32_t>(index), nullptr, 0);
-    if (status < 0) return Error(-status, doing);
+    if (status < 0)
+        return Error(-status, call_on("unregister_part", bytes), advice_for_result(-status));
+    // Older kernels (before 6.4) unpin it some time after.
+    note_locked_memory_returned();
     parts_->remove(bytes);
     return {};
 }

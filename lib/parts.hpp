@@ -12,6 +12,12 @@
 
 namespace squall::detail {
 
+// Why something cannot be done: an errno, and the rule; 0: it can.
+struct Refusal {
+    int code;
+    const char* rule;
+};
+
 class Parts {
 public:
     // For `count` parts of `arena`, in a mapping that no child of fork() has. 0, or -errno.
@@ -22,11 +28,7 @@ public:
     // there is none.
     [[nodiscard]] int find(std::uintptr_t data, RegisteredMemory& part) const noexcept;
 
-    // Why these bytes cannot be a part: an errno, and the rule; 0: they can.
-    struct Refusal {
-        int code;
-        const char* rule;
-    };
+    // Whether these bytes cannot be a part.
     [[nodiscard]] Refusal refuses(std::span<std::byte> bytes) const noexcept;
     // The index that the next part gets. Requires that refuses() does not.
     [[nodiscard]] std::uint32_t next_index() const noexcept { return parts()[used_].index; }

@@ -18,11 +18,12 @@
 
 namespace squall::detail {
 
-// When this process last closed a ring, in nanoseconds of the monotonic clock; 0: never. Relaxed,
-// here and below: it is a reason to try again, and no memory is handed over by it.
-extern std::atomic<std::int64_t> last_ring_closed;
-inline void note_ring_closed() noexcept {
-    last_ring_closed.store(sys::now(sys::host).count(), std::memory_order_relaxed);
+// When this process last closed a ring or gave a part of an arena up, in nanoseconds of the
+// monotonic clock; 0: never. Relaxed, here and below: it is a reason to try again, and no memory is
+// handed over by it.
+extern std::atomic<std::int64_t> locked_memory_returned;
+inline void note_locked_memory_returned() noexcept {
+    locked_memory_returned.store(sys::now(sys::host).count(), std::memory_order_relaxed);
 }
 
 // How long a ring is waited for, and how long after a close there is something to wait for.
@@ -40,7 +41,7 @@ int patiently(std::uint64_t bytes, Attempt attempt) {
     using namespace std::chrono_literals;
     int answer = attempt();
     if (answer != -ENOMEM) return answer;
-    const std::chrono::nanoseconds closed{last_ring_closed.load(std::memory_order_relaxed)};
+    const std::chrono::nanoseconds closed{locked_memory_returned.load(std::memory_order_relaxed)};
     if (closed.count() == 0 || sys::now(sys::host) - closed >= patience) return answer;
     if (const auto limit = memlock_limit(); !limit || bytes > *limit) return answer;
     auto step = 1ms;

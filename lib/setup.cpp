@@ -14,7 +14,7 @@
 
 namespace squall::detail {
 
-constinit std::atomic<std::int64_t> last_ring_closed{0};
+constinit std::atomic<std::int64_t> locked_memory_returned{0};
 
 namespace {
 

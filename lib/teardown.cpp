@@ -176,7 +176,7 @@ void Ring::unmap_and_close() noexcept {
         mapping->reset();
     if (fd_) {
         fd_.reset();
-        note_ring_closed();
+        note_locked_memory_returned();
     }
 }
 

@@ -110,8 +110,6 @@ struct GeteventsArg {
 static_assert(sizeof(Timespec) == 16 && sizeof(GeteventsArg) == 24 &&
               offsetof(GeteventsArg, ts) == 16);
 
-// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18), and of REGISTER_FILES_UPDATE
-// (5.5), where `data` is the address of the descriptors.
 // For register_buffers2, and for register_buffers_update: `nr` entries from `offset` on.
 struct RsrcRegister {
     std::uint32_t nr;
@@ -137,6 +135,8 @@ struct CloneBuffers {
     std::uint32_t nr;
     std::uint32_t pad[3];
 };
+// Argument of REGISTER_RING_FDS, struct io_uring_rsrc_update (5.18), and of REGISTER_FILES_UPDATE
+// (5.5), where `data` is the address of the descriptors.
 struct RsrcUpdate {
     std::uint32_t offset;
     std::uint32_t resv;

@@ -27,7 +27,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 
 #include "squall/abi.hpp"
 #include "squall/completions.hpp"
@@ -51,6 +50,7 @@ namespace squall::detail {
 
 class Front;
 class Parts;
+struct Refusal;
 class Readiness;
 class Ring;
 class WakeBox;
@@ -111,7 +111,7 @@ public:
     Front& operator=(const Front&) = delete;
 
     // Is there room for the operation that begins with this word? When not, Counters::queue_full
-    // has counted it.
+    // has counted it, or it is a transfer and has_parts().
     [[nodiscard]] bool has_room(abi::Word op_fd) noexcept {
         return !cursor_.full() || find_room(op_fd);
     }
@@ -240,7 +240,7 @@ private:
     bool find_room(abi::Word op_fd) noexcept;
     [[nodiscard]] bool may_find_room() const noexcept;
     bool look_for_room(abi::Word op_fd) noexcept;
-    [[nodiscard]] Error cannot_change_parts(const std::string& doing) const;
+    [[nodiscard]] Refusal refuses_parts() const noexcept;
     // Through the table, and out of line: what is inline stays small enough for compilers to inline
     // it.
     int poll_behind() noexcept;

@@ -167,12 +167,13 @@ public:
     }
 
     // Reads up to into.size() bytes at `offset` (READ, 5.6; READ_FIXED, 5.1, when all of `into`
-    // lies in the arena and within one of its 1 GiB regions; pread(2)). Offset 2^64 - 1 means the
-    // file's position, as the kernel has it. On success `res` is the bytes read, fewer at the end
-    // of the file, 0 beyond it, never more than 0x7ffff000; a short read is delivered as it is. On
-    // failure -EINVAL where address, offset or size are not aligned as direct_io_alignment() says
-    // that O_DIRECT needs them (transfer_error() explains it), and two that are none of the
-    // file's, and nothing was done: queue it again.
+    // lies in the arena and within one of its 1 GiB regions or, with IoOptions::arena_parts, in one
+    // part; pread(2)). Offset 2^64 - 1 means the file's position, as the kernel has it. On success
+    // `res` is the bytes read, fewer at the end of the file, 0 beyond it, never more than
+    // 0x7ffff000; a short read is delivered as it is. On failure -EINVAL where address, offset or
+    // size are not aligned as direct_io_alignment() says that O_DIRECT needs them
+    // (transfer_error() explains it), and two that are none of the file's, and nothing was done:
+    // queue it again.
     //   -ECANCELED  the kernel could make no thread to run it (signals came too fast, RLIMIT_NPROC
     //           or the cgroup's pids.max is reached), or the thread that submitted it has ended.
     //   -EAGAIN the file is open with O_NONBLOCK and has nothing now, or the kernel or the device
@@ -379,10 +380,12 @@ public:
     // Thread rule: as the operations.
     [[nodiscard]] Result<void> set_file(FileSlot slot, int fd);
 
-    // Registers a part of IoOptions::arena, with IoOptions::arena_parts (IORING_REGISTER_BUFFERS2
-    // and _UPDATE, 5.13): transfers whose bytes all lie in it are fixed from now on. Not queued but
-    // done at once, by a system call or two; it pins the pages, and may wait for locked memory as
-    // create() does. On failure, and nothing has changed:
+    // Registers a part of IoOptions::arena, with IoOptions::arena_parts
+    // (IORING_REGISTER_BUFFERS_UPDATE, 5.13): transfers whose bytes all lie in it are fixed from
+    // now on. Not queued but done at once, by a system call or two; it pins the pages, and may wait
+    // for locked memory as create() does. While it is registered its pages must stay what they are:
+    // where something else is mapped there, or they are given back (MADV_DONTNEED), fixed transfers
+    // would go on with the old ones. On failure, and nothing has changed:
     //   EINVAL  it has no bytes, or more than 1 GiB, lies outside the arena, or some of it is
     //           registered already; or there are no arena_parts.
     //   ENOBUFS there are as many as arena_parts says.
@@ -391,9 +394,11 @@ public:
     // Thread rule: as the operations.
     [[nodiscard]] Result<void> register_part(std::span<std::byte> part);
     // Gives one up: exactly one that was registered, else ENOENT. Its pages are unpinned when the
-    // last transfer that the kernel has begun on it has ended. Reap what was queued on it first:
-    // what the kernel begins later (not submitted yet, or async, linked or drained) completes with
-    // -EFAULT. Other failures and thread rule as above.
+    // last transfer that the kernel has begun on it has ended; before 6.4, up to a second after the
+    // last one by any part or slot that began before has. Reap what was queued on it first: what
+    // the kernel begins later (not submitted yet, or async, linked or drained) may complete with
+    // -EFAULT. What else the kernel refuses leaves it registered, with polling perhaps for one of
+    // the two rings alone: try again before it is used. Thread rule as above.
     [[nodiscard]] Result<void> unregister_part(std::span<std::byte> part);
 
     // Limits the kernel's worker threads for the calling thread's rings, all of them

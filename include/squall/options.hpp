@@ -58,14 +58,16 @@ struct IoOptions {
     // SQ; else from `entries` (after rounding) to 65536, rounded up to a power of two.
     std::uint32_t completion_entries = 0;
     Mode mode = Mode::deferred;
-    // Registered with the ring by create, which must find it there; the ring keeps its memory, and
-    // it may be destroyed before the Io. Null: every transfer is unregistered.
+    // Registered with the ring by create (unless there are `arena_parts`), which must find it
+    // there; the ring keeps its memory, and it may be destroyed before the Io. Null: every transfer
+    // is unregistered.
     BufferArena* arena = nullptr;
     // Not 0: create registers nothing of the arena, and up to so many parts of it, 1 to 16384, are
     // registered and given up by Io::register_part() and unregister_part() while the Io is used: of
     // a buffer pool that grows and shrinks, or of one that is too large to be locked as a whole. A
-    // transfer is then fixed where its bytes lie in one part, which is looked for (some 5 to 20 ns
-    // for each). Needs Linux 5.13.
+    // transfer is then fixed where its bytes lie in one part. To look for it takes some 20 ns of
+    // each transfer, and a few of each other operation, which are then queued out of line. With
+    // polling a part is locked twice. Needs Linux 5.13.
     std::uint32_t arena_parts = 0;
     // How many files can be registered with the ring, 0 to 2^20 - 1, all slots empty at first;
     // RLIMIT_NOFILE is a limit too. An operation on a FileSlot spares the kernel looking up and
@@ -80,8 +82,8 @@ struct IoOptions {
     // kernel takes it and waits for its interrupts. In such an Io a poll() with transfers in flight
     // enters the kernel, for that is where polling is done (in Mode::sqpoll its thread does it);
     // open() into a slot and close() of one return false, and set_file() EBUSY, until the polled
-    // transfers on that slot have completed. It takes twice the descriptors, before Linux 6.12 twice
-    // the arena's locked memory, and at most 32768 operations in flight.
+    // transfers on that slot have completed. It takes twice the descriptors, before Linux 6.12
+    // twice the arena's locked memory, and at most 32768 operations in flight.
     Polling polling = Polling::none;
     // Latencies of one operation in so many, into the caller's histograms or hook; none unless
     // asked for.

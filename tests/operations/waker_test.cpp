@@ -391,6 +391,26 @@ TEST_P(WakerTest, AnOwnerThatSleepsInEpollSeesEveryWake) {
     expect_quiet(io.poll_fd());
 }
 
+TEST_P(WakerTest, AParkDoesWithoutASignalThatTheKernelForgets) {
+    if (!io.features().deferred_taskrun) return;  // nowhere else is one forgotten
+    const Waker waker = io.waker();
+    begin_a_read_of_nothing(1);
+    int sleeps = 0;
+    const Intercept forgets([&](Call& call) -> std::optional<long> {
+        if (call.number != SYS_ppoll) return std::nullopt;
+        const auto* const timeout = reinterpret_cast<const abi::Timespec*>(call.args[2]);
+        EXPECT_NE(timeout, nullptr) << "it would sleep for ever";
+        EXPECT_LE(timeout ? timeout->tv_nsec : 0, 10'000'000);
+        if (++sleeps == 3) {
+            EXPECT_EQ(::write(pipe.write_end, "x", 1), 1);
+        }
+        reinterpret_cast<struct pollfd*>(call.args[0])->revents = 0;
+        return 0;  // the time is up, and nothing was signalled
+    });
+    EXPECT_EQ(io.park().size(), 1U);
+    EXPECT_EQ(sleeps, 3);
+}
+
 // --- Coming and going ----------------------------------------------------------------------------------------------------
 
 TEST_P(WakerTest, AfterItsIoIsGoneAWakerWakesNobodyAndNothingIsLeft) {
@@ -566,14 +586,16 @@ TEST_P(WakerTest, OnAThreadThatIsNotTheOwnersItIsRefused) {
     if (GetParam().mode == Mode::plain) return;
     ASSERT_EQ(result_of(io, io.nop(1)), 0);
     const Waker waker = io.waker();
+    EXPECT_TRUE(waker.wake(1));
     std::thread([&] {
         const Waker none = io.waker();
         EXPECT_FALSE(none);
         EXPECT_EQ(none.error().code(), EEXIST);
         EXPECT_EQ(io.park().code(), EEXIST);
+        EXPECT_EQ(io.poll().code(), EEXIST);
+        EXPECT_EQ(io.park(1ms).code(), EEXIST);
     }).join();
-    EXPECT_TRUE(waker.wake(1));
-    EXPECT_EQ(io.poll().size(), 1U);
+    EXPECT_EQ(tokens_of(io.poll()), std::vector<Token>{1}) << "which is the owner's";
 }
 
 TEST_P(WakerTest, AFailureOfTheRingIsToldBesideTheWakes) {

@@ -165,7 +165,7 @@ TEST_P(LimitsTest, AsManyRingsAsOnceFittedUnderALimitFitAgain) {
         set_hard_limit(RLIMIT_MEMLOCK, 256 << 10);
         become_a_user_of_its_own();
         const Footprint before = footprint_now();
-        detail::last_ring_closed = 0;  // those of its parent's are another user's
+        detail::locked_memory_returned = 0;  // those of its parent's are another user's
         // The kernel counts what a ring itself takes until it has freed it, a moment after the close: hence the patience.
         const auto as_many_as_fit = [&](std::size_t at_most, int tries) {
             std::vector<Io> all;

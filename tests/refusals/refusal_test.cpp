@@ -131,7 +131,7 @@ TEST(Refusal, TellsTheTwoSettingsOfTheSysctlApart) {
 }
 
 TEST(Refusal, ExplainsEveryErrnoOfSetup) {
-    detail::last_ring_closed = 0;  // no memory of a ring's is on its way back
+    detail::locked_memory_returned = 0;  // no memory of a ring's is on its way back
     for (int code = 1; code < 134; ++code) {
         const Intercept refused(refuse(nr_setup, -code));
         const auto io = Io::create();

@@ -494,7 +494,7 @@ protected:
     static void closed_lately() { closed(1h); }
     // So long from now.
     static void closed(std::chrono::nanoseconds from_now) {
-        detail::last_ring_closed = (sys::now(nullptr) + from_now).count();
+        detail::locked_memory_returned = (sys::now(nullptr) + from_now).count();
     }
     Result<Io> make(BufferArena* arena = nullptr) {
         naps.clear();
@@ -555,7 +555,7 @@ TEST_F(Patience, IsForWhatThisProcessGaveBackAMomentAgo) {
     EXPECT_TRUE(tries_again());
     closed(-5s);
     EXPECT_FALSE(tries_again());
-    detail::last_ring_closed = 0;
+    detail::locked_memory_returned = 0;
     EXPECT_FALSE(tries_again());
 }
 
@@ -593,15 +593,15 @@ TEST_F(Patience, RegistersTheArenaOnceTheMemoryIsBack) {
 
 TEST_F(Patience, KnowsOfARingOnceItIsClosed) {
     const auto closes_one = [](auto make_one) {
-        detail::last_ring_closed = 0;
+        detail::locked_memory_returned = 0;
         const auto before = sys::now(nullptr);
         {
             const auto io = make_one();
             if (io) {
-                EXPECT_EQ(detail::last_ring_closed, 0);
+                EXPECT_EQ(detail::locked_memory_returned, 0);
             }
         }
-        return std::chrono::nanoseconds(detail::last_ring_closed) >= before;
+        return std::chrono::nanoseconds(detail::locked_memory_returned) >= before;
     };
     EXPECT_TRUE(closes_one([this] { return make(); }));
     BufferArena arena = make_arena({.count = 4, .pages = Pages::base});
