@@ -408,7 +408,7 @@ TEST_P(WakerTest, AParkDoesWithoutASignalThatTheKernelForgets) {
         return 0;  // the time is up, and nothing was signalled
     });
     EXPECT_EQ(io.park().size(), 1U);
-    EXPECT_EQ(sleeps, 3);
+    EXPECT_GE(sleeps, 3) << "and more where a worker reads";
 }
 
 // --- Coming and going ----------------------------------------------------------------------------------------------------
