@@ -168,7 +168,7 @@ bool WakeBox::wake(Token token) noexcept {
     do {
         if (head == closed) return give_back(name), false;
         added.next.store(head, std::memory_order_relaxed);
-        // Release pairs with the acquire in collect(): the owner sees the token, and what this
+        // Release pairs with the acquire in take_all(): the owner sees the token, and what this
         // thread did before.
     } while (!head_.compare_exchange_weak(head, name, std::memory_order_release,
                                           std::memory_order_relaxed));

@@ -109,9 +109,9 @@ public:
     // node, a memfd, huge pages, at any address, of any size. Nothing is mapped but what the arena
     // knows about itself, nothing is touched, and the memory stays the caller's: what is
     // registered and what is leased must stay mapped, and its pages what they are, until the arena
-    // and all rings and leases are gone. `buffer_size` 0: there are no
-    // leases, acquire() finds none, and the caller keeps the books; else buffers of so many bytes
-    // are cut from its start, as aligned as that is. On failure, without side effects:
+    // and all rings and leases are gone. `buffer_size` 0: there are no leases, acquire() finds
+    // none, and the caller keeps the books; else buffers of so many bytes are cut from its start,
+    // as aligned as that is. On failure, without side effects:
     //   EINVAL  no memory, or a buffer_size that is out of range; the message names value and rule.
     //   ENOMEM  there is none for what the arena knows about itself.
     // Io::create may then refuse to register it: with EFAULT where something of it is not mapped or

@@ -28,16 +28,6 @@ protected:
     void queued(Queue queue) {
         while (!queue()) (void)io.poll();
     }
-    // Whether it is readable now.
-    static bool is_readable(int fd) {
-        struct pollfd look = {fd, POLLIN, 0};
-        return ::poll(&look, 1, 0) == 1;
-    }
-    // Not readable, once the kernel is through: it signals a moment after a completion can be found.
-    void expect_quiet(int fd) {
-        for (int looks = 0; looks < 1000 && is_readable(fd); ++looks) EXPECT_TRUE(io.poll().empty());
-        EXPECT_FALSE(is_readable(fd));
-    }
     static void until_readable(int fd) {
         struct pollfd look = {fd, POLLIN, 0};
         while (::poll(&look, 1, -1) < 0 && errno == EINTR) {
@@ -71,7 +61,7 @@ TEST_P(LoopTest, TheDescriptorIsReadableWhenThereIsACompletionAndUntilItIsTaken)
         if (by_a_pipe) {
             queued([&] { return io.read(pipe.read_end, {&byte, 1}, 0, 7); });
             EXPECT_TRUE(io.poll().empty());
-            expect_quiet(fd);
+            expect_quiet(io, fd);
             writer = std::thread([this] { put(pipe); });
         } else {
             queued([&] { return io.timer(1ms, 7); });
@@ -88,7 +78,7 @@ TEST_P(LoopTest, TheDescriptorIsReadableWhenThereIsACompletionAndUntilItIsTaken)
         }
         if (by_a_pipe) writer.join();
         EXPECT_EQ(found, 1U);
-        expect_quiet(fd);
+        expect_quiet(io, fd);
     }
 }
 
@@ -99,14 +89,14 @@ TEST_P(LoopTest, WhatAWaitForLeavesBehindMakesItReadable) {
     EXPECT_EQ(io.wait_for(2).value().res, -EBADF);
     until_readable(fd);
     EXPECT_EQ(drain(io).size(), 1U);
-    expect_quiet(fd);
+    expect_quiet(io, fd);
 }
 
 TEST_P(LoopTest, WhatTheKernelDidNotTakeMakesItReadable) {
     if (GetParam().mode == Mode::sqpoll) return;  // its thread takes what it is shown
     ASSERT_EQ(result_of(io, io.nop(1)), 0);
     const int fd = io.poll_fd();
-    expect_quiet(fd);
+    expect_quiet(io, fd);
     ASSERT_TRUE(io.nop(2));
     {
         const Intercept short_of_memory(refuse(nr_enter, -EAGAIN));
@@ -114,7 +104,7 @@ TEST_P(LoopTest, WhatTheKernelDidNotTakeMakesItReadable) {
         EXPECT_TRUE(is_readable(fd)) << "or who sleeps on it would sleep for ever";
     }
     EXPECT_EQ(io.poll().size(), 1U);
-    expect_quiet(fd);
+    expect_quiet(io, fd);
 }
 
 TEST_P(LoopTest, AProgramThatSleepsInEpollSeesEveryOperationThrough) {
@@ -162,7 +152,7 @@ TEST_P(LoopTest, AProgramThatSleepsInEpollSeesEveryOperationThrough) {
         (void)look();
     }
     EXPECT_EQ(io.in_flight(), 0U);
-    expect_quiet(io.poll_fd());
+    expect_quiet(io, io.poll_fd());
 }
 
 TEST_P(LoopTest, TheDescriptorGoesWithItsIoAndIsSaidToBeNoneInAForkedChild) {

@@ -48,15 +48,6 @@ protected:
             EXPECT_TRUE(waker.wake(token));
         });
     }
-    static bool is_readable(int fd) {
-        struct pollfd look = {fd, POLLIN, 0};
-        return ::poll(&look, 1, 0) == 1;
-    }
-    // Not readable, once the kernel is through: it signals a moment after a completion can be found.
-    void expect_quiet(int fd) {
-        for (int looks = 0; looks < 1000 && is_readable(fd); ++looks) EXPECT_TRUE(io.poll().empty());
-        EXPECT_FALSE(is_readable(fd));
-    }
     static std::vector<Token> tokens_of(const Completions& wakes) {
         std::vector<Token> tokens;
         for (const Completion& wake : wakes) {
@@ -342,7 +333,7 @@ TEST_P(WakerTest, AWakeMakesThePollDescriptorReadable) {
         std::thread other = when_asleep(*waker, round);
         EXPECT_EQ(io.park().size(), 1U);
         other.join();
-        expect_quiet(fd);
+        expect_quiet(io, fd);
     }
     // More than are handed out at a time, and completions that wait behind them.
     for (Token i = 0; i < 300; ++i) waker->wake(i);
@@ -360,7 +351,7 @@ TEST_P(WakerTest, AWakeMakesThePollDescriptorReadable) {
         got += io.poll().size();
     }
     EXPECT_TRUE(io.poll().empty());
-    expect_quiet(fd);
+    expect_quiet(io, fd);
 }
 
 TEST_P(WakerTest, AnOwnerThatSleepsInEpollSeesEveryWake) {
@@ -388,7 +379,7 @@ TEST_P(WakerTest, AnOwnerThatSleepsInEpollSeesEveryWake) {
     }
     for (std::thread& thread : threads) thread.join();
     EXPECT_TRUE(io.poll().empty());
-    expect_quiet(io.poll_fd());
+    expect_quiet(io, io.poll_fd());
 }
 
 TEST_P(WakerTest, AParkDoesWithoutASignalThatTheKernelForgets) {

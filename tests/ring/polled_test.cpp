@@ -715,12 +715,8 @@ TEST_F(PolledTest, WhatAWaitForGivesThePolledRingIsToBeLookedForByWhoSleepsOnThe
     begin();
     const int fd = io->poll_fd();
     ASSERT_GE(fd, 3);
-    const auto is_readable = [fd] {
-        struct pollfd look = {fd, POLLIN, 0};
-        return ::poll(&look, 1, 0) == 1;
-    };
     EXPECT_TRUE(io->poll().empty());
-    EXPECT_FALSE(is_readable());
+    EXPECT_FALSE(is_readable(fd));
     ASSERT_TRUE(read(1));
     ASSERT_TRUE(io->nop(2));
     kernel.on_enter = [this](const Enter& enter) {
@@ -730,11 +726,11 @@ TEST_F(PolledTest, WhatAWaitForGivesThePolledRingIsToBeLookedForByWhoSleepsOnThe
         return std::optional<long>(taken);
     };
     EXPECT_EQ(io->wait_for(2).value().res, 0);
-    EXPECT_TRUE(is_readable());
+    EXPECT_TRUE(is_readable(fd));
     complete(polled(), {16});
     EXPECT_EQ(results(io->poll()), (Results{{1, 16}}));
     EXPECT_TRUE(io->poll().empty());
-    EXPECT_FALSE(is_readable());
+    EXPECT_FALSE(is_readable(fd));
 }
 
 TEST_F(PolledTest, ARefusedTransferThatWaitsToBeSentAgainIsCancelledThere) {

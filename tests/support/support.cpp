@@ -193,4 +193,14 @@ std::size_t descriptors_now() {
     return count;
 }
 
+bool is_readable(int fd) {
+    struct pollfd look = {fd, POLLIN, 0};
+    return ::poll(&look, 1, 0) == 1;
+}
+
+void expect_quiet(Io& io, int fd) {
+    for (int looks = 0; looks < 1000 && is_readable(fd); ++looks) EXPECT_TRUE(io.poll().empty());
+    EXPECT_FALSE(is_readable(fd));
+}
+
 }  // namespace squall::test

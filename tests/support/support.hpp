@@ -94,6 +94,11 @@ std::uint64_t scaled(double count);
 // Calls of operator new since the program began, in all threads.
 std::uint64_t allocations_made();
 
+// Whether this descriptor is readable now.
+bool is_readable(int fd);
+// That the Io's poll_fd() is not, once the kernel is through: it signals a moment after a completion can be found.
+void expect_quiet(Io& io, int fd);
+
 // Descriptors that are open in this process.
 std::size_t descriptors_now();
 
