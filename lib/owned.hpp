@@ -70,4 +70,16 @@ private:
     std::size_t bytes_ = 0;
 };
 
+// Maps zeroed pages of this process's own, which a child of fork() gets as `advice` says. 0, or
+// -errno.
+inline int map_alone(std::size_t bytes, int advice, Mapping& made) noexcept {
+    const long at =
+        sys::mmap(sys::host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (sys::is_error(at)) return static_cast<int>(at);
+    Mapping pages(sys::host, at, bytes);
+    if (const int status = sys::madvise(pages.get(), bytes, advice); status < 0) return status;
+    made = std::move(pages);
+    return 0;
+}
+
 }  // namespace squall::detail

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "message.hpp"
+#include "owned.hpp"
 #include "patience.hpp"
 #include "squall/io.hpp"
 #include "sys.hpp"
@@ -30,15 +31,11 @@ std::size_t mapped_bytes(std::uint32_t count) noexcept {
 
 int Parts::create(std::span<std::byte> arena, std::uint32_t count, Parts*& made) noexcept {
     static_assert(sizeof(Part) == sizeof(std::uint64_t[3]) && sizeof(Parts) % alignof(Part) == 0);
-    const long at = sys::mmap(sys::host, mapped_bytes(count), PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (sys::is_error(at)) return static_cast<int>(at);
-    void* const memory = reinterpret_cast<void*>(static_cast<std::uintptr_t>(at));
-    if (const int status = sys::madvise(memory, mapped_bytes(count), MADV_DONTFORK); status < 0) {
-        sys::munmap(sys::host, memory, mapped_bytes(count));
+    Mapping memory;
+    if (const int status = map_alone(mapped_bytes(count), MADV_DONTFORK, memory); status < 0)
         return status;
-    }
-    made = ::new (memory) Parts(arena, count);
+    made = ::new (memory.get()) Parts(arena, count);
+    memory.release();
     return 0;
 }
 

@@ -30,18 +30,6 @@ Error Waker::error() const {
 
 namespace detail {
 
-namespace {
-
-// Zeroed memory of this process alone; null, with an errno in `code`: there is none.
-void* map(std::size_t bytes, int& code) noexcept {
-    const long at =
-        sys::mmap(sys::host, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    code = sys::is_error(at) ? static_cast<int>(-at) : 0;
-    return code != 0 ? nullptr : reinterpret_cast<void*>(static_cast<std::uintptr_t>(at));
-}
-
-}  // namespace
-
 // --- Its life ------------------------------------------------------------------------------------
 
 WakeBox* WakeBox::create(sys::Kernel* kernel, int event, int& code) noexcept {
@@ -49,14 +37,11 @@ WakeBox* WakeBox::create(sys::Kernel* kernel, int event, int& code) noexcept {
     code = -std::min(fd, 0);
     if (code != 0) return nullptr;
     Descriptor copy(kernel, fd);
-    void* const at = map(sizeof(WakeBox), code);
-    if (!at) return nullptr;
-    code = -sys::madvise(at, sizeof(WakeBox), MADV_WIPEONFORK);
-    if (code != 0) {
-        sys::munmap(sys::host, at, sizeof(WakeBox));
-        return nullptr;
-    }
-    auto* const box = ::new (at) WakeBox(kernel, copy.release());
+    Mapping memory;
+    code = -map_alone(sizeof(WakeBox), MADV_WIPEONFORK, memory);
+    if (code != 0) return nullptr;
+    auto* const box = ::new (memory.get()) WakeBox(kernel, copy.release());
+    memory.release();
     box->chunks_[0].store(box->first_chunk_, std::memory_order_relaxed);
     return box;
 }
@@ -136,14 +121,14 @@ std::uint32_t WakeBox::take_node() noexcept {
 bool WakeBox::has_chunk(unsigned chunk) noexcept {
     // Acquire pairs with the release of who made it: it is zeros before anybody writes to it.
     if (chunks_[chunk].load(std::memory_order_acquire)) return true;
-    int code = 0;
-    void* const at = map(bytes_of(chunk), code);
+    const long at = sys::mmap(sys::host, bytes_of(chunk), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     // Another that makes it may have taken what there was.
-    if (!at) return chunks_[chunk].load(std::memory_order_acquire) != nullptr;
+    if (sys::is_error(at)) return chunks_[chunk].load(std::memory_order_acquire) != nullptr;
+    auto* const nodes = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(at));
     Node* there = nullptr;
-    if (!chunks_[chunk].compare_exchange_strong(there, static_cast<Node*>(at),
-                                                std::memory_order_acq_rel))
-        sys::munmap(sys::host, at, bytes_of(chunk));
+    if (!chunks_[chunk].compare_exchange_strong(there, nodes, std::memory_order_acq_rel))
+        sys::munmap(sys::host, nodes, bytes_of(chunk));
     return true;
 }
 
